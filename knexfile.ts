@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { config as loadEnv } from 'dotenv';
+import type { Knex } from 'knex';
+import { DatabaseClient } from './src/database/client';
+import { connectionFrom } from './src/database/connection';
+import { MigrationSource } from './src/migration-source';
+import { UserError } from './src/user-error';
+
+/** This folder, or its parent once this file is compiled to dist/. */
+const project = existsSync(join(__dirname, 'package.json')) ? __dirname : dirname(__dirname);
+
+export default async function knexConfig(): Promise<Knex.Config> {
+  loadEnv({ path: join(project, '.env'), quiet: true });
+  const schema = process.env['DB_SCHEMA'];
+  return {
+    client: DatabaseClient,
+    // A function: its errors reach the user as they are, and a command that needs no database starts none.
+    connection,
+    // public stays on the path, for what triggers of the application's tables expect there.
+    ...(schema && { searchPath: [schema, 'public'], userParams: { schema } }),
+    pool: { min: 0, max: 5 },
+    // `directory` beside `migrationSource` would undo it.
+    migrations: {
+      migrationSource: new MigrationSource(join(__dirname, 'migrations')),
+      tableName: process.env['MIGRATIONS_TABLE'] || 'knex_migrations',
+    },
+    seeds: { directory: join(__dirname, 'seeds'), loadExtensions: ['.ts', '.js'] },
+    log: { warn, error: console.error, deprecate: console.error },
+  };
+}
+
+async function connection(): Promise<Knex.PgConnectionConfig> {
+  const configured = connectionFrom(process.env);
+  if (configured) return configured;
+  if (process.env['NODE_ENV'] === 'production') {
+    throw new UserError(
+      'No database is configured. Set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.',
+    );
+  }
+  // Late: nobody who has a database needs it, and production does not even install it.
+  const { embeddedConnection } =
+    require('./src/database/embedded') as typeof import('./src/database/embedded');
+  return embeddedConnection();
+}
+
+/** Knex announces these errors and then throws them: they would be shown twice. */
+function warn(message: string) {
+  if (!/^(migration failed with error|Acquire connection error): /.test(message)) console.error(message);
+}
