@@ -3,37 +3,37 @@ import { dirname, join } from 'node:path';
 import { config as loadEnv } from 'dotenv';
 import type { Knex } from 'knex';
 import { DatabaseClient } from './src/database/client';
-import { connectionFrom } from './src/database/connection';
+import { connectionFrom, type Environment } from './src/database/connection';
 import { MigrationSource } from './src/migration-source';
 import { UserError } from './src/user-error';
 
 /** This folder, or its parent once this file is compiled to dist/. */
 const project = existsSync(join(__dirname, 'package.json')) ? __dirname : dirname(__dirname);
 
-export default async function knexConfig(): Promise<Knex.Config> {
-  loadEnv({ path: join(project, '.env'), quiet: true });
-  const schema = process.env['DB_SCHEMA'];
+/** What Knex's command line and every command of ours work with. */
+export default async function knexConfig(env: Environment = environment()): Promise<Knex.Config> {
+  const schema = env['DB_SCHEMA'];
   return {
     client: DatabaseClient,
     // A function: its errors reach the user as they are, and a command that needs no database starts none.
-    connection,
+    connection: () => connection(env),
     // public stays on the path, for what triggers of the application's tables expect there.
     ...(schema && { searchPath: [schema, 'public'], userParams: { schema } }),
     pool: { min: 0, max: 5 },
     // `directory` beside `migrationSource` would undo it.
     migrations: {
       migrationSource: new MigrationSource(join(__dirname, 'migrations')),
-      tableName: process.env['MIGRATIONS_TABLE'] || 'knex_migrations',
+      tableName: env['MIGRATIONS_TABLE'] || 'knex_migrations',
     },
     seeds: { directory: join(__dirname, 'seeds'), loadExtensions: ['.ts', '.js'] },
     log: { warn, error: console.error, deprecate: console.error },
   };
 }
 
-async function connection(): Promise<Knex.PgConnectionConfig> {
-  const configured = connectionFrom(process.env);
+async function connection(env: Environment): Promise<Knex.PgConnectionConfig> {
+  const configured = connectionFrom(env);
   if (configured) return configured;
-  if (process.env['NODE_ENV'] === 'production') {
+  if (env['NODE_ENV'] === 'production') {
     throw new UserError(
       'No database is configured. Set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.',
     );
@@ -42,6 +42,12 @@ async function connection(): Promise<Knex.PgConnectionConfig> {
   const { embeddedConnection } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
   return embeddedConnection();
+}
+
+/** The process's own variables go before those of the file. */
+function environment(): Environment {
+  loadEnv({ path: join(project, '.env'), quiet: true });
+  return process.env;
 }
 
 /** Knex announces these errors and then throws them: they would be shown twice. */

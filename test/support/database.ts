@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Client } from 'pg';
+
+export interface TestDatabase {
+  readonly name: string;
+  /** An ordinary role, which owns the database, may create in its schema public, and is no superuser. */
+  readonly owner: string;
+  /** As the owner. */
+  readonly url: string;
+  /** As the superuser. */
+  readonly adminUrl: string;
+  readonly client: Client;
+  readonly admin: Client;
+  /** Ends both clients, and everybody else's connection; drops database and role. */
+  readonly close: () => Promise<void>;
+}
+
+let count = 0;
+
+/** An empty database with an owner of its own, on the server of this test run or on another one. */
+export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? ''): Promise<TestDatabase> {
+  const name = `test_${process.pid}_${++count}`;
+  const owner = `${name}_owner`;
+  await asSuperuser(
+    server,
+    `CREATE ROLE ${owner} LOGIN PASSWORD '${owner}'`,
+    `CREATE DATABASE ${name} OWNER ${owner}`,
+  );
+  const adminUrl = urlWith(server, { pathname: name });
+  const url = urlWith(adminUrl, { username: owner, password: owner });
+  const client = await connect(url);
+  const admin = await connect(adminUrl);
+  return {
+    name,
+    owner,
+    url,
+    adminUrl,
+    client,
+    admin,
+    close: async () => {
+      await Promise.all([client.end(), admin.end()]);
+      await asSuperuser(
+        server,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+        `DROP DATABASE ${name}`,
+        `DROP ROLE ${owner}`,
+      );
+    },
+  };
+}
+
+/** A connected client; one whose connection is cut does not bring the test run down. */
+export async function connect(url: string): Promise<Client> {
+  const client = new Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+export type State = '0015' | '0015-described' | 'both-names' | 'repaired-by-hand';
+
+/** Puts test/states/<name>.sql into the database, and 0015 before those that build on it. */
+export async function loadState(client: Client, name: State): Promise<void> {
+  for (const file of name === '0015' ? [name] : ['0015', name]) {
+    await client.query(readFileSync(join(__dirname, `../states/${file}.sql`), 'utf8'));
+  }
+}
+
+/** The same URL with other parts. */
+export function urlWith(
+  url: string,
+  parts: Partial<Record<'username' | 'password' | 'pathname' | 'port', string>>,
+): string {
+  return Object.assign(new URL(url), parts).toString();
+}
+
+async function asSuperuser(server: string, ...statements: string[]): Promise<void> {
+  const client = await connect(server);
+  try {
+    for (const statement of statements) await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { type Knex, knex } from 'knex';
+import knexConfig from '../../knexfile';
+import type { Environment } from '../../src/database/connection';
+
+export const project = join(__dirname, '../..');
+
+/** A Knex as the knexfile configures it for this database, with some of the configuration replaced. */
+export async function knexFor(
+  url: string,
+  overrides: Knex.Config = {},
+  env: Environment = {},
+): Promise<Knex> {
+  return knex({ ...(await knexConfig({ ...env, DATABASE_URL: url })), ...overrides });
+}
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The real command line, `npx knex ...args`, with nothing in its environment but what is given. */
+export function knexCommand(args: readonly string[], env: Environment): Promise<Outcome> {
+  return run(process.execPath, ['node_modules/knex/bin/cli.js', ...args], env);
+}
+
+/** A command of package.json, `npm run plan -- ...args` and the like, without npm. */
+export function projectCommand(name: string, args: readonly string[], env: Environment): Promise<Outcome> {
+  return run(process.execPath, ['-r', 'ts-node/register', `src/commands/${name}.ts`, ...args], env);
+}
+
+/** Where a database may be configured. Set and empty, a name counts as absent and keeps .env's value out. */
+const configured = [
+  'DATABASE_URL',
+  'DB_HOST',
+  'DB_NAME',
+  'DB_SCHEMA',
+  'DB_SSLMODE',
+  'MIGRATIONS_TABLE',
+  'NODE_ENV',
+];
+
+export function run(
+  program: string,
+  args: readonly string[],
+  env: Environment,
+  cwd = project,
+): Promise<Outcome> {
+  const { PATH, HOME } = process.env;
+  const child = spawn(program, args, {
+    cwd,
+    env: { ...Object.fromEntries(configured.map((name) => [name, ''])), PATH, HOME, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].setEncoding('utf8').on('data', (text: string) => {
+      output[stream] += text;
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, ...output }));
+  });
+}
