@@ -1,0 +1,11 @@
+import type { Command } from 'commander';
+
+/** Runs a command line. An error ends it with this exit code; of a UserError only the message is shown. */
+export async function main(program: Command, exitCode = 1): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    console.error(error instanceof Error ? error.stack : error);
+    process.exitCode = exitCode;
+  }
+}

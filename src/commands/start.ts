@@ -1,0 +1,88 @@
+import { Command } from 'commander';
+import { type Knex, knex } from 'knex';
+import knexConfig from '../../knexfile';
+import { verify } from '../../migrations/0016_add_security_fields';
+import { newcomer } from '../../seeds/0015_sample_people';
+import { connectionFrom } from '../database/connection';
+import { UserError } from '../user-error';
+import { main } from './main';
+
+const program = new Command('start')
+  .description('Shows the whole story on an embedded PostgreSQL server: the error, the migration, the cure.')
+  .action(async () => {
+    const config = await knexConfig();
+    if (process.env['NODE_ENV'] === 'production' || connectionFrom(process.env)) {
+      throw new UserError(
+        'A demonstration, for the embedded server alone: with a database configured, or NODE_ENV=production, it does\n' +
+          'nothing. To migrate your database: npx knex migrate:latest',
+      );
+    }
+    const database = knex(config);
+    try {
+      await demonstrate(database);
+    } finally {
+      await database.destroy();
+    }
+  });
+
+async function demonstrate(database: Knex) {
+  title('A PostgreSQL server, with the table as the application left it');
+  const { rows } = await database.raw('SELECT version()');
+  console.log(rows[0].version);
+  const [completed] = await database.migrate.list();
+  if (completed.length > 0) {
+    console.log('The migration is there from the last time. It is taken back first:');
+    await database.migrate.rollback(undefined, true);
+  }
+  await database.seed.run();
+  await database('user_profiles')
+    .select('id', 'mfa_enabled', 'backup_codes')
+    .orderBy('id')
+    .then(console.table);
+
+  title('The application opens /mfa/setup/ for somebody new');
+  await firstVisit(database);
+
+  title('npx knex migrate:latest');
+  await database.migrate.latest();
+
+  title('The application tries again');
+  await firstVisit(database);
+
+  title('npm run verify');
+  const { asDeclared, lines } = await verify(database);
+  console.log(lines.join('\n'));
+  if (!asDeclared) process.exitCode = 1;
+
+  title('The server goes on running. Try');
+  console.log(`npx knex migrate:list      what is done and what is pending
+npx knex migrate:down      take it back, and lose nothing
+npm run plan               what would be done, without doing it
+npx knex migrate:latest    do it again
+npm run db:stop            stop the server; npm run db:reset deletes its data`);
+}
+
+/** What the application sends for a new profile (the first name that is missing is the one in the error). */
+const insert = `INSERT INTO user_profiles (user_id, role, created_at, updated_at, mfa_enabled, email_verified,
+    failed_login_attempts, account_locked_until, password_reset_token, mfa_backup_codes)
+SELECT id, 'patient', now(), now(), false, false, 0, NULL, NULL, NULL FROM auth_user WHERE username = '${newcomer}'`;
+
+async function firstVisit(database: Knex) {
+  console.log(insert);
+  try {
+    await database.transaction(async (trx) => {
+      await trx.raw(insert);
+      await trx.rollback();
+    });
+    console.log('It succeeds (and is rolled back, to leave the sample as it was).');
+  } catch (error) {
+    // Knex puts the statement in front of the message.
+    console.log(`ProgrammingError: ${(error as Error).message.replace(`${insert} - `, '')}`);
+  }
+}
+
+function title(text: string) {
+  console.log(`\n=== ${text} ===\n`);
+}
+
+main(program);
