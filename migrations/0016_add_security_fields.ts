@@ -1,0 +1,21 @@
+import { tableChange } from '../src/table-change';
+
+export const { up, down, plan, verify, script } = tableChange({
+  id: '0016',
+  table: 'user_profiles',
+  after: "Run the application's migrations up to 0015 first.",
+  add: {
+    failed_login_attempts: { type: 'integer', notNull: true, default: '0' },
+    account_locked_until: { type: 'timestamptz' },
+    password_reset_token: { type: 'varchar(255)' },
+    password_reset_token_expires: { type: 'timestamptz' },
+    last_password_change: { type: 'timestamptz' },
+    email_verification_token: { type: 'varchar(255)' },
+    email_verified: { type: 'boolean', notNull: true, default: 'false' },
+    email_verified_at: { type: 'timestamptz' },
+    auth_provider: { type: 'varchar(50)' },
+    external_id: { type: 'varchar(255)' },
+  },
+  // Nullable afterwards: the application stores NULL for a profile without codes.
+  rename: { from: 'backup_codes', to: 'mfa_backup_codes', type: 'text', moveWhere: 'mfa_enabled', empty: '[]' },
+});

@@ -1,0 +1,152 @@
+import { UserError } from './user-error';
+
+/** A column that the change adds. */
+export interface Column {
+  /** A type's name as PostgreSQL knows it, for example `varchar(255)` or `timestamptz`. */
+  readonly type: string;
+  /** Wanted NOT NULL. Needs a default: it fills the rows that are there. */
+  readonly notNull?: boolean;
+  /** The default as an SQL expression, for example `'0'` or `'now()'`. */
+  readonly default?: string;
+}
+
+/** A column that gets another name and keeps its type. It is nullable afterwards and has no default. */
+export interface Rename {
+  readonly from: string;
+  readonly to: string;
+  /** The type of `to` where neither name exists yet. */
+  readonly type: string;
+  /**
+   * A boolean column of the table. Where both names exist, a value of `from` moves into an empty `to` only
+   * in rows in which this one is true; every other value goes to the archive.
+   */
+  readonly moveWhere: string;
+  /** The value that means "none", as text: what `from` gets on the way back where there is none. */
+  readonly empty: string;
+}
+
+/** One change to one table. */
+export interface Declaration {
+  /** Marks the tables that the change keeps its notes in: `<table>_<id>_before` and so on. */
+  readonly id: string;
+  readonly table: string;
+  /** Where the table is; without it, what the name resolves to on the role's search_path. */
+  readonly schema?: string;
+  /** What must have happened before, said where the table is missing. */
+  readonly after?: string;
+  readonly add: Readonly<Record<string, Column>>;
+  readonly rename?: Rename;
+}
+
+/** A column as the program compares it: `type` in the words of `format_type()`. */
+export interface DeclaredColumn {
+  readonly name: string;
+  readonly type: string;
+  readonly notNull: boolean;
+  readonly default: string | undefined;
+}
+
+/** A declaration that has been checked. */
+export interface Change {
+  readonly id: string;
+  readonly table: string;
+  readonly schema: string | undefined;
+  readonly after: string;
+  readonly columns: readonly DeclaredColumn[];
+  readonly rename: Rename | undefined;
+  /** The tables of ours beside the changed one. */
+  readonly before: string;
+  readonly upArchive: string;
+  readonly downArchive: string;
+}
+
+// PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
+const LONGEST_NAME = 63;
+
+// What format_type() prints (PostgreSQL manual, "Data Types", table 8.1), by the names people write.
+const CANONICAL: Readonly<Record<string, string>> = {
+  boolean: 'boolean',
+  bool: 'boolean',
+  smallint: 'smallint',
+  integer: 'integer',
+  int: 'integer',
+  bigint: 'bigint',
+  text: 'text',
+  varchar: 'character varying',
+  'character varying': 'character varying',
+  date: 'date',
+  timestamptz: 'timestamp with time zone',
+  'timestamp with time zone': 'timestamp with time zone',
+  timestamp: 'timestamp without time zone',
+  'timestamp without time zone': 'timestamp without time zone',
+  uuid: 'uuid',
+  json: 'json',
+  jsonb: 'jsonb',
+  numeric: 'numeric',
+  'double precision': 'double precision',
+  inet: 'inet',
+  bytea: 'bytea',
+};
+const WITH_LENGTH = new Set(['character varying', 'numeric']);
+
+/** `varchar(255)` to `character varying(255)`; undefined for a type that is not known here. */
+function canonicalType(written: string): string | undefined {
+  const [, name = '', length] = /^([a-z ]+?)\s*(\([0-9]+(?:,[0-9]+)?\))?$/.exec(written.trim()) ?? [];
+  const canonical = CANONICAL[name];
+  if (canonical === undefined || (length !== undefined && !WITH_LENGTH.has(canonical))) return undefined;
+  return canonical + (length ?? '');
+}
+
+/**
+ * Checks a declaration when it is loaded.
+ *
+ * @throws UserError with everything that is wrong in it, a line each.
+ */
+export function checked(declaration: Declaration): Change {
+  const { id, table, schema, add, rename } = declaration;
+  const mistakes: string[] = [];
+  const names = [...Object.keys(add), ...(rename ? [rename.from, rename.to] : [])];
+
+  if (!/^[0-9a-z_]+$/.test(id)) mistakes.push(`id "${id}": digits, small letters and _ only`);
+  if (names.length === 0) mistakes.push('nothing is declared: give add, rename or both');
+  for (const name of [...names, table, `${table}_${id}_down_archive`]) {
+    if (name === '' || Buffer.byteLength(name) > LONGEST_NAME) {
+      mistakes.push(`the name "${name}" has ${Buffer.byteLength(name)} bytes: 1 to ${LONGEST_NAME} are possible`);
+    }
+  }
+  for (const name of new Set(names.filter((name, i) => names.indexOf(name) !== i))) {
+    mistakes.push(`"${name}" is declared twice: a column is either added or renamed, once`);
+  }
+  if (rename && names.includes(rename.moveWhere)) {
+    mistakes.push(`moveWhere "${rename.moveWhere}" is part of the change itself: name a column that stays`);
+  }
+
+  const columns = Object.entries(add).map(([name, column]): DeclaredColumn => {
+    const type = canonicalType(column.type);
+    if (type === undefined) {
+      mistakes.push(`"${name}" has the unknown type "${column.type}": known are ${Object.keys(CANONICAL).join(', ')}`);
+    }
+    if (column.notNull === true && column.default === undefined) {
+      mistakes.push(`"${name}" is NOT NULL without a default: the rows that are there would have no value`);
+    }
+    return { name, type: type ?? column.type, notNull: column.notNull ?? false, default: column.default };
+  });
+  if (rename && canonicalType(rename.type) === undefined) {
+    mistakes.push(`"${rename.to}" has the unknown type "${rename.type}"`);
+  }
+
+  if (mistakes.length > 0) {
+    throw new UserError([`The change ${id} to ${table} is declared wrongly:`, ...mistakes].join('\n- '));
+  }
+  return {
+    id,
+    table,
+    schema,
+    after: declaration.after ?? '',
+    columns,
+    rename,
+    before: `${table}_${id}_before`,
+    upArchive: `${table}_${id}_up_archive`,
+    downArchive: `${table}_${id}_down_archive`,
+  };
+}

@@ -1,0 +1,34 @@
+/**
+ * How long the program waits, in milliseconds, and how much it rewrites. The only place with these numbers:
+ * `src/run.ts` follows them and `sql/*.sql` are rendered with them.
+ *
+ * Worst case for anybody else: within one try a statement of the application waits `lockBudget` for us in
+ * line and then as long as the work takes. SHARE UPDATE EXCLUSIVE, taken first, makes no reader and no
+ * writer wait, however long we stand in line for it.
+ */
+export const policy = {
+  /**
+   * All waits of one try for locks that make others wait, added up. Below deadlock_timeout (1 s), so that we
+   * give way before the server kills anybody.
+   */
+  lockBudget: 200,
+  /**
+   * Beyond deadlock_timeout, for SHARE UPDATE EXCLUSIVE: an autovacuum worker gives way to whoever waits for
+   * that long (PostgreSQL manual, "Automatic Vacuuming"), and to nobody else.
+   */
+  patienceWithAutovacuum: 500,
+  /** Sleep after the first failed try; doubles with every further one. */
+  firstSleep: 250,
+  longestSleep: 2_000,
+  /** A sleep is made longer or shorter by up to this share, so that two in step fall out of step. */
+  jitter: 0.25,
+  /** No new try starts later than this after the first; MIGRATION_LOCK_DEADLINE in seconds overrides it. */
+  deadline: 120_000,
+  /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
+  rewriteLimit: 64 * 1024 * 1024,
+} as const;
+
+/** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. */
+export function sleepAfter(failedTries: number): number {
+  return Math.min(policy.longestSleep, policy.firstSleep * 2 ** (failedTries - 1));
+}

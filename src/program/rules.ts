@@ -1,0 +1,101 @@
+import type { Change } from '../declaration';
+import { conflicts, downNotes, upConflicts } from './conflicts';
+import { dependentRules, dependents } from './dependents';
+import { type Direction, look, tree } from './look';
+import { policy } from './policy';
+import {
+  archive,
+  catalog,
+  differingValues,
+  downCatalog,
+  downRows,
+  upCatalog,
+  upRows,
+  valuesToDrop,
+  writeDown,
+} from './steps';
+import { wanted } from './wanted';
+
+/** A row of the rules query. Rows with SQL are steps. */
+export interface Rule {
+  /** conflict, warning, note: for the reader. The others: when a step is carried out, and under which lock. */
+  readonly phase: 'conflict' | 'warning' | 'note' | 'prepare' | 'rows' | 'catalog' | 'forget';
+  /** The columns it is about; one ALTER TABLE can be about several, each with its own words. */
+  readonly columns: readonly (string | null)[];
+  readonly words: readonly string[];
+  readonly sql: string | null;
+  /** A query that gives a boolean: the step is carried out where it is true. Without `sql`: refused there. */
+  readonly only_if: string | null;
+  /** What is said where `only_if` is false. */
+  readonly otherwise: string | null;
+  /** What to do about a conflict or a warning. */
+  readonly advice: string | null;
+}
+
+/**
+ * Paragraph 5. What is to be done to the table $1, and whether it can be: one SELECT over the shapes found
+ * and wanted, with no lock and no side effect, that gives a `Rule` a row, in the order of the work. In psql:
+ * `PREPARE rules AS <this>; EXECUTE rules('user_profiles'::regclass);`
+ */
+export function rules(change: Change, direction: Direction): string {
+  const branches = [
+    ...dependentRules,
+    ...conflicts,
+    ...(direction === 'up' ? upConflicts : downNotes),
+    ...archive(direction),
+    ...(direction === 'up' ? upRows : downRows),
+    ...catalog,
+    ...(direction === 'up' ? upCatalog : downCatalog),
+  ];
+  return `
+WITH RECURSIVE
+${tree},
+${look(change)},
+${wanted(change, direction)},
+${dependents},
+
+-- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
+archiving AS (
+${direction === 'up' ? differingValues : valuesToDrop}
+),
+key_of AS (
+  SELECT array_to_string(key, ', ') AS columns,
+         (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
+  FROM this
+),
+
+${direction === 'up' ? '' : `-- Columns that up widened, and why one stays wide.
+narrowing AS (
+  SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
+                   WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
+                   WHEN this.bytes > ${policy.rewriteLimit} THEN 'it would rewrite ' || pg_size_pretty(this.bytes) END AS reason
+  FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
+  WHERE c.verdict = 'narrow'
+),
+
+`}-- The rules, a SELECT each.
+rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
+${branches.map((branch) => branch.trim()).join('\nUNION ALL\n')}
+),
+
+-- What frames them, where there is anything to do at all.
+step AS (
+  SELECT * FROM rule
+${direction === 'up' ? `UNION ALL\n${writeDown.trim()}\n` : ''}\
+UNION ALL
+  SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
+         format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
+  FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
+  WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
+)
+SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
+       array_agg(col ORDER BY place, words) AS columns,
+       array_agg(words ORDER BY place, words) AS words,
+       CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
+         || string_agg(sql, ', ' ORDER BY place, words) AS sql,
+       min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
+FROM step CROSS JOIN this
+GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
+         CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
+ORDER BY position, min(place), min(words)`;
+}
