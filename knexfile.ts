@@ -35,13 +35,13 @@ async function connection(env: Environment): Promise<Knex.PgConnectionConfig> {
   if (configured) return configured;
   if (env['NODE_ENV'] === 'production') {
     throw new UserError(
-      'No database is configured. Set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.',
+      'No database is configured: set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.',
     );
   }
   // Late: nobody who has a database needs it, and production does not even install it.
-  const { embeddedConnection } =
+  const { embeddedEnvironment } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
-  return embeddedConnection();
+  return connectionFrom(await embeddedEnvironment()) ?? {};
 }
 
 /** The process's own variables go before those of the file. */

