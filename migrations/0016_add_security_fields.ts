@@ -4,6 +4,7 @@ export const { up, down, plan, verify, script } = tableChange({
   id: '0016',
   table: 'user_profiles',
   after: "Run the application's migrations up to 0015 first.",
+  django: { app: 'healthcare', migration: '0016_add_security_fields' },
   add: {
     failed_login_attempts: { type: 'integer', notNull: true, default: '0' },
     account_locked_until: { type: 'timestamptz' },
@@ -17,5 +18,11 @@ export const { up, down, plan, verify, script } = tableChange({
     external_id: { type: 'varchar(255)' },
   },
   // Nullable afterwards: the application stores NULL for a profile without codes.
-  rename: { from: 'backup_codes', to: 'mfa_backup_codes', type: 'text', moveWhere: 'mfa_enabled', empty: '[]' },
+  rename: {
+    from: 'backup_codes',
+    to: 'mfa_backup_codes',
+    type: 'text',
+    moveWhere: 'mfa_enabled',
+    empty: '[]',
+  },
 });

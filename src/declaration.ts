@@ -34,6 +34,8 @@ export interface Declaration {
   readonly schema?: string;
   /** What must have happened before, said where the table is missing. */
   readonly after?: string;
+  /** The application's own migration that says the same; `verify` tells when Django has not recorded it. */
+  readonly django?: { readonly app: string; readonly migration: string };
   readonly add: Readonly<Record<string, Column>>;
   readonly rename?: Rename;
 }
@@ -52,6 +54,7 @@ export interface Change {
   readonly table: string;
   readonly schema: string | undefined;
   readonly after: string;
+  readonly django: Declaration['django'];
   readonly columns: readonly DeclaredColumn[];
   readonly rename: Rename | undefined;
   /** The tables of ours beside the changed one. */
@@ -111,7 +114,9 @@ export function checked(declaration: Declaration): Change {
   if (names.length === 0) mistakes.push('nothing is declared: give add, rename or both');
   for (const name of [...names, table, `${table}_${id}_down_archive`]) {
     if (name === '' || Buffer.byteLength(name) > LONGEST_NAME) {
-      mistakes.push(`the name "${name}" has ${Buffer.byteLength(name)} bytes: 1 to ${LONGEST_NAME} are possible`);
+      mistakes.push(
+        `the name "${name}" has ${Buffer.byteLength(name)} bytes: 1 to ${LONGEST_NAME} are possible`,
+      );
     }
   }
   for (const name of new Set(names.filter((name, i) => names.indexOf(name) !== i))) {
@@ -124,7 +129,9 @@ export function checked(declaration: Declaration): Change {
   const columns = Object.entries(add).map(([name, column]): DeclaredColumn => {
     const type = canonicalType(column.type);
     if (type === undefined) {
-      mistakes.push(`"${name}" has the unknown type "${column.type}": known are ${Object.keys(CANONICAL).join(', ')}`);
+      mistakes.push(
+        `"${name}" has the unknown type "${column.type}": known are ${Object.keys(CANONICAL).join(', ')}`,
+      );
     }
     if (column.notNull === true && column.default === undefined) {
       mistakes.push(`"${name}" is NOT NULL without a default: the rows that are there would have no value`);
@@ -143,6 +150,7 @@ export function checked(declaration: Declaration): Change {
     table,
     schema,
     after: declaration.after ?? '',
+    django: declaration.django,
     columns,
     rename,
     before: `${table}_${id}_before`,

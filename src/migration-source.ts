@@ -22,7 +22,7 @@ export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
     const paths = new Map<string, string>();
     for (const entry of entries.sort()) {
       // One dot: neither .d.ts, nor .js.map, nor .test.ts.
-      const [, name] = /^([^.]+)\.[cm]?[jt]s$/.exec(entry) ?? [];
+      const [, name] = /^([^.]+)\.[jt]s$/.exec(entry) ?? [];
       if (name) paths.set(name, join(this.directory, entry));
     }
     return [...paths].map(([file, path]) => ({ file, path }));

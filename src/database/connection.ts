@@ -1,7 +1,12 @@
-import type { Knex } from 'knex';
 import { UserError } from '../user-error';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What node-postgres takes, and Knex hands on. */
+export interface Connection {
+  readonly connectionString: string;
+  readonly connectionTimeoutMillis: number;
+}
 
 /**
  * Where the environment says that the database is; the first of these that is there counts:
@@ -11,7 +16,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * @returns undefined where nothing is configured
  * @throws UserError, which never shows the password
  */
-export function connectionFrom(env: Environment): Knex.PgConnectionConfig | undefined {
+export function connectionFrom(env: Environment): Connection | undefined {
   const url = configuredUrl(env);
   if (!url) return undefined;
   const given = url.searchParams;
@@ -31,7 +36,8 @@ export function connectionFrom(env: Environment): Knex.PgConnectionConfig | unde
     );
   }
   // As with libpq, no TLS on a Unix socket.
-  if ((given.get('host') || url.hostname || env['PGHOST'])?.startsWith('/')) given.set('sslmode', 'disable');
+  if (/^(\/|%2f)/i.test(given.get('host') || url.hostname || env['PGHOST'] || ''))
+    given.set('sslmode', 'disable');
   // node-postgres would take `require` for `verify-full`, and warn. So it means what it means to psql and Django.
   given.set('uselibpqcompat', 'true');
   // PGAPPNAME and the URL's application_name go before it.

@@ -24,6 +24,8 @@ export const policy = {
   jitter: 0.25,
   /** No new try starts later than this after the first; MIGRATION_LOCK_DEADLINE in seconds overrides it. */
   deadline: 120_000,
+  /** Longest wait for a second connection; without one the program runs on the first. */
+  secondConnection: 5_000,
   /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
   rewriteLimit: 64 * 1024 * 1024,
 } as const;

@@ -51,7 +51,7 @@ export function rules(change: Change, direction: Direction): string {
 WITH RECURSIVE
 ${tree},
 ${look(change)},
-${wanted(change, direction)},
+${wanted(direction)},
 ${dependents},
 
 -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
@@ -64,7 +64,10 @@ key_of AS (
   FROM this
 ),
 
-${direction === 'up' ? '' : `-- Columns that up widened, and why one stays wide.
+${
+  direction === 'up'
+    ? ''
+    : `-- Columns that up widened, and why one stays wide.
 narrowing AS (
   SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                    WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
@@ -73,7 +76,8 @@ narrowing AS (
   WHERE c.verdict = 'narrow'
 ),
 
-`}-- The rules, a SELECT each.
+`
+}-- The rules, a SELECT each.
 rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
 ${branches.map((branch) => branch.trim()).join('\nUNION ALL\n')}
 ),

@@ -1,11 +1,10 @@
-import type { Change } from '../declaration';
 import { type Direction, family } from './look';
 
 /**
  * Paragraph 4, as common table expressions: the shape that is wanted, and `compared`, a row for each column
  * concerned: as found, as wanted, and the verdict over the two types.
  */
-export function wanted(change: Change, direction: Direction): string {
+export function wanted(direction: Direction): string {
   return `
 -- The shape that is wanted, and what fills a NULL where none may be.
 wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
@@ -39,9 +38,13 @@ compared AS (
            WHEN f.special IS NOT NULL THEN 'foreign'
            WHEN f.type = w.type THEN 'same'
            WHEN f.family = 'text' AND f.family = v.family AND f.width < v.width THEN 'widen'
-${direction === 'up' ? '' : `           WHEN f.family = 'text' AND f.family = v.family AND f.width > v.width THEN 'narrow'
+${
+  direction === 'up'
+    ? ''
+    : `           WHEN f.family = 'text' AND f.family = v.family AND f.width > v.width THEN 'narrow'
            WHEN f.type IN ('text', 'json', 'jsonb') AND w.type IN ('text', 'json', 'jsonb') THEN 'leave'
-`}           WHEN f.family = v.family AND f.width >= v.width THEN 'leave'
+`
+}           WHEN f.family = v.family AND f.width >= v.width THEN 'leave'
            ELSE 'foreign'
          END AS verdict,
          f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
@@ -54,9 +57,13 @@ ${direction === 'up' ? '' : `           WHEN f.family = 'text' AND f.family = v.
     FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
     WHERE s.role = 'found'
       AND (s.name IN (SELECT name FROM declared) OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
-${direction === 'up' ? '' : `      -- Without the shape before up nothing is ours to take back.
+${
+  direction === 'up'
+    ? ''
+    : `      -- Without the shape before up nothing is ours to take back.
       AND EXISTS (SELECT 1 FROM ours WHERE role = 'before' AND oid IS NOT NULL)
-`}  ) f ON f.future_name = w.name
+`
+}  ) f ON f.future_name = w.name
 )`;
 }
 

@@ -1,0 +1,53 @@
+import type { Knex } from 'knex';
+import type { ClientBase, DatabaseError } from 'pg';
+import { UserError } from './user-error';
+
+export type Connection = ClientBase & { readonly processID: number };
+
+/** What we use of Knex's client, which its types leave open (knex/lib/client.js). */
+export interface KnexClient {
+  readonly config: Knex.Config;
+  readonly constructor: new (config: Knex.Config) => KnexClient;
+  acquireConnection(): Promise<Connection>;
+  releaseConnection(connection: Connection): Promise<void>;
+  destroy(): Promise<void>;
+}
+
+/** Runs `work` on the driver's connection under this Knex: its transaction's, or one of its pool. */
+export async function withConnection<T>(
+  knex: Knex,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const client: KnexClient = knex.client;
+  const connection = await client.acquireConnection();
+  try {
+    return await work(connection);
+  } finally {
+    await client.releaseConnection(connection);
+  }
+}
+
+/** An error of the server for a reader: its message, detail and hint, and what else can be done about it. */
+export function explained(error: unknown): UserError {
+  if (error instanceof UserError) return error;
+  const { message, detail, hint, code = '' } = error as DatabaseError;
+  const [, advice] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
+  return new UserError([message, detail, hint, advice].filter(Boolean).join('\n'));
+}
+
+/** By the code (PostgreSQL manual, "PostgreSQL Error Codes") or the driver's message. */
+const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
+  [
+    /^57014/,
+    'Nothing has changed. If it was statement_timeout: it is set for this role or database, and cannot be lifted from\n' +
+      'inside a statement. ALTER ROLE ... SET statement_timeout = 0; run this again; then set it back.',
+  ],
+  [
+    /^(57P0|08|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
+    'The connection was lost. The change is either made or not begun: run the same command again to be sure.',
+  ],
+  [
+    /^53200/,
+    'Nothing has changed. Raise max_locks_per_transaction, or detach partitions, and run this again.',
+  ],
+];

@@ -1,0 +1,129 @@
+import type { Knex } from 'knex';
+import { type KnexClient, withConnection } from '../connection';
+import type { Change } from '../declaration';
+import { advisoryKey } from '../program/batch';
+import { holders } from '../program/lock';
+import { type Direction, tree } from '../program/look';
+import { type Rule, rules } from '../program/rules';
+import { tableName } from '../program/table';
+import { looking } from './looking';
+
+/** What would be done. */
+export interface Plan {
+  readonly direction: Direction;
+  readonly table: string;
+  /** Bytes of the table with its partitions, without indexes. */
+  readonly bytes: number;
+  /** The server's estimate. */
+  readonly rows: number;
+  /** How many columns can still be added: a table has 1,600 numbers, and dropped columns keep theirs. */
+  readonly columnsLeft: number;
+  /** What the rules query gives, in the order of the work. */
+  readonly rules: readonly Rule[];
+  /** Why the change would be refused; empty where it would not. */
+  readonly conflicts: readonly { readonly problem: string; readonly advice: string | null }[];
+  /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
+  readonly holders: string | null;
+  /** Knex's own lock: free, held by a migration that runs, stale; null where Knex has no table here. */
+  readonly knexLock: 'free' | 'held' | 'stale' | null;
+  /** All of this for a reader. */
+  readonly lines: readonly string[];
+}
+
+/** @see TableChange.plan */
+export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
+  const knexLock = await stateOfKnexLock(knex);
+  return looking(knex, change, async ({ refusals, rows }) => {
+    const found = await rows<Rule>(rules(change, direction));
+    const conflicts: Plan['conflicts'][number][] = [...refusals];
+    for (const { phase, words, sql, only_if, advice } of found) {
+      // A rule with a condition and no SQL refuses where the condition holds.
+      const [guard] =
+        sql === null && only_if !== null
+          ? await rows<{ holds: boolean }>(`SELECT (${only_if}) AS holds, $1::oid`)
+          : [];
+      if (phase === 'conflict' || guard?.holds) conflicts.push({ problem: words.join('; '), advice });
+    }
+    const [size] = await rows<Pick<Plan, 'bytes' | 'rows' | 'columnsLeft'>>(sizes);
+    const [held] = await rows<Pick<Plan, 'holders'>>(holders, 'ACCESS EXCLUSIVE');
+    const plan = {
+      direction,
+      table: tableName(change),
+      ...size,
+      rules: found,
+      conflicts,
+      holders: held?.holders ?? null,
+      knexLock,
+    };
+    return { ...plan, lines: linesOf(plan as Omit<Plan, 'lines'>) } as Plan;
+  });
+}
+
+const sizes = `
+WITH RECURSIVE ${tree}
+SELECT sum(pg_relation_size(c.oid))::float8 AS bytes, sum(greatest(c.reltuples, 0))::float8 AS rows,
+       (SELECT 1600 - max(attnum) FROM pg_attribute WHERE attrelid = $1) AS "columnsLeft"
+FROM tree JOIN pg_class c ON c.oid = tree.oid`;
+
+/** A committed is_locked is `down` or `rollback` at work, or what one left that was killed; `latest` never commits it. */
+async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
+  const { config }: KnexClient = knex.client;
+  const { schemaName, tableName = 'knex_migrations' } = config.migrations ?? {};
+  return withConnection(knex, async (connection) => {
+    const name = [schemaName, `${tableName}_lock`]
+      .filter(Boolean)
+      .map((part) => connection.escapeIdentifier(part ?? ''))
+      .join('.');
+    const [state] = (
+      await connection.query(
+        `SELECT to_regclass(${connection.escapeLiteral(name)}) IS NOT NULL AS there,
+                EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+                        WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey} AND l.granted) AS migrating`,
+      )
+    ).rows;
+    if (!state.there) return null;
+    if (state.migrating) return 'held';
+    const { rows } = await connection.query(`SELECT 1 FROM ${name} WHERE is_locked = 1`);
+    return rows.length > 0 ? 'stale' : 'free';
+  });
+}
+
+function linesOf({
+  direction,
+  table,
+  bytes,
+  rows,
+  columnsLeft,
+  rules: found,
+  conflicts,
+  holders: held,
+  knexLock,
+}: Omit<Plan, 'lines'>): string[] {
+  const steps = found.filter((rule) => rule.sql !== null);
+  const remarks = found.filter((rule) => rule.phase === 'warning' || rule.phase === 'note');
+  return [
+    `${table}: about ${rows.toLocaleString('en')} rows, ${(bytes / 1024 / 1024).toFixed(1)} MB; ${columnsLeft} more columns are possible`,
+    ...conflicts.flatMap(({ problem, advice }) => [
+      `conflict: ${problem}`,
+      ...(advice ? [`  ${advice}`] : []),
+    ]),
+    ...remarks.map(
+      ({ phase, words, advice }) => `${phase}: ${[...words, advice].filter(Boolean).join('. ')}`,
+    ),
+    ...(steps.length === 0
+      ? [`${direction}: nothing to do`]
+      : [`${direction}: ${steps.length} statements, in this order`]),
+    ...steps.flatMap(({ words, sql, only_if }) => [
+      ...words.map((word) => `  - ${word.replace('{rows} ', '')}`),
+      `      ${sql}`,
+      ...(only_if ? [`      only if: ${only_if}`] : []),
+    ]),
+    held ? `It would wait for: ${held}` : 'Nobody holds a transaction on it.',
+    ...(knexLock === 'held' ? ['A migration is running now.'] : []),
+    ...(knexLock === 'stale'
+      ? [
+          "Knex's lock is set, and no migration is running: one was killed. Release it: npx knex migrate:unlock",
+        ]
+      : []),
+  ];
+}

@@ -1,0 +1,209 @@
+import type { Knex } from 'knex';
+import type { DatabaseError } from 'pg';
+import { type Connection, explained, type KnexClient, withConnection } from './connection';
+import type { Change } from './declaration';
+import { holdsTheTable, liftTimeouts, markAsMigrating } from './program/batch';
+import type { Direction } from './program/look';
+import { policy, sleepAfter } from './program/policy';
+import { program } from './program/program';
+import { UserError } from './user-error';
+
+/** What a run takes from outside. */
+export interface Surroundings {
+  /** Shows one line to the user. */
+  readonly report: (line: string) => void;
+  /** Resolves after so many milliseconds, or when the signal aborts. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** How long new tries are begun, in milliseconds. */
+  readonly deadline: number;
+}
+
+/**
+ * As configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds.
+ *
+ * @throws UserError where the deadline is no number
+ */
+export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings {
+  const seconds = env['MIGRATION_LOCK_DEADLINE'] || policy.deadline / 1000;
+  if (!(Number(seconds) >= 0)) {
+    throw new UserError(
+      `MIGRATION_LOCK_DEADLINE is "${seconds}". It is a number of seconds, for example 600.`,
+    );
+  }
+  return {
+    report: env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log,
+    sleep: (ms, signal) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        signal.addEventListener('abort', () => resolve(clearTimeout(timer)));
+      }),
+    deadline: Number(seconds) * 1000,
+  };
+}
+
+/** Where tries are made. Each leaves the whole change behind, or nothing. */
+interface Session {
+  readonly connection: Connection;
+  readonly tryOnce: (statement: string) => Promise<unknown>;
+}
+
+/**
+ * Makes the change, or takes it back: sends the program, one statement a try, until one succeeds.
+ *
+ * @param knex what Knex hands to a migration
+ * @throws UserError: a refusal, a lost connection, an interruption, a table that was in use until the deadline
+ */
+export async function run(
+  knex: Knex,
+  change: Change,
+  direction: Direction,
+  around: Surroundings = surroundings(),
+): Promise<void> {
+  const own = ownClient(knex);
+  // Opened while the first connection still looks.
+  const opening = own.acquireConnection().then(
+    (connection) => ({ connection }),
+    (error: Error) => ({ error }),
+  );
+  try {
+    await withConnection(knex, async (batch) => {
+      await batch.query(markAsMigrating);
+      const { rows: limits } = await batch.query(liftTimeouts);
+      const session = await chosen(knex, batch, opening, holdsTheTable(change), around);
+      await untilDone(
+        session,
+        batch,
+        `DO $program$${program(change, direction)}\n$program$`,
+        change.table,
+        around,
+      );
+      for (const { name, setting } of limits) {
+        await batch.query('SELECT pg_catalog.set_config($1, $2, true)', [name, setting]);
+      }
+    });
+  } catch (error) {
+    throw explained(error);
+  } finally {
+    const { connection } = { connection: undefined, ...(await opening) };
+    if (connection) await own.releaseConnection(connection);
+    await own.destroy();
+  }
+}
+
+/** A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. */
+function ownClient(knex: Knex): KnexClient {
+  const { config, constructor: Client }: KnexClient = knex.client;
+  const limit = policy.secondConnection;
+  return new Client({
+    ...config,
+    acquireConnectionTimeout: limit,
+    pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
+  });
+}
+
+/**
+ * A connection of its own, so that the lock ends with the try. In Knex's transaction where that one holds the
+ * table already, or where no second connection is to be had.
+ */
+async function chosen(
+  knex: Knex,
+  batch: Connection,
+  opening: Promise<{ connection: Connection } | { error: Error }>,
+  holds: string,
+  { report }: Surroundings,
+): Promise<Session> {
+  const opened = await opening;
+  const holdsAlready = knex.isTransaction && (await batch.query(holds)).rows[0].holds;
+  if ('connection' in opened && !holdsAlready) return alone(opened.connection);
+  report(
+    holdsAlready
+      ? 'An earlier migration of this batch holds the table: the change is made in its transaction.'
+      : `No second connection is to be had: the change is made on Knex's own.`,
+  );
+  return knex.isTransaction ? withSavepoints(batch) : alone(batch);
+}
+
+function alone(connection: Connection): Session {
+  // In one message it is one transaction, which the server ends by itself whatever becomes of us. Under a
+  // stricter default isolation level the program would see the catalog as it was before the lock.
+  return {
+    connection,
+    tryOnce: (statement) => connection.query(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement}`),
+  };
+}
+
+function withSavepoints(connection: Connection): Session {
+  return {
+    connection,
+    tryOnce: async (statement) => {
+      try {
+        await connection.query(`SAVEPOINT try; ${statement}; RELEASE SAVEPOINT try`);
+      } catch (error) {
+        await connection.query('ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try');
+        throw error;
+      }
+    },
+  };
+}
+
+async function untilDone(
+  { connection, tryOnce }: Session,
+  batch: Connection,
+  statement: string,
+  table: string,
+  { report, sleep, deadline }: Surroundings,
+): Promise<void> {
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    stop.abort(signal);
+    if (batch !== connection) {
+      batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
+    }
+  };
+  const onNotice = (notice: { message?: string | undefined }) => report(notice.message ?? '');
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  connection.on('notice', onNotice);
+  const started = performance.now();
+  try {
+    for (let tries = 1; ; tries++) {
+      const failure = await tryOnce(statement).then(
+        () => undefined,
+        (error: DatabaseError) => error,
+      );
+      if (!failure) {
+        if (stop.signal.aborted) report(`${stop.signal.reason} came too late: ${table} has been changed.`);
+        return;
+      }
+      if (!stop.signal.aborted) {
+        if (failure.code !== '55P03' && failure.code !== '40P01') throw failure;
+        const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
+        const waited = performance.now() - started;
+        if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline);
+        report(`${failure.message}. ${failure.detail} Try ${tries}; the next one in ${seconds(pause)} s.`);
+        await sleep(pause, stop.signal);
+      }
+      if (stop.signal.aborted) {
+        throw new UserError(`${stop.signal.reason}: ended. ${table} is as it was, and nothing is locked.`);
+      }
+    }
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    connection.off('notice', onNotice);
+  }
+}
+
+function gaveUp({ message, detail, hint }: DatabaseError, tries: number, waited: number, deadline: number) {
+  return new UserError(
+    [
+      message,
+      detail,
+      hint,
+      `Given up after ${tries} tries in ${seconds(waited)} s. Nothing has changed, and nothing is locked.`,
+      `To wait longer, in seconds: MIGRATION_LOCK_DEADLINE=${Math.max(600, Math.ceil(deadline / 1000) * 5)}`,
+    ].join('\n'),
+  );
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1);
+}

@@ -1,0 +1,43 @@
+import type { Knex } from 'knex';
+import { checked, type Declaration } from './declaration';
+import { type Plan, planOf } from './inspect/plan';
+import { type Verification, verificationOf } from './inspect/verify';
+import type { Direction } from './program/look';
+import { script } from './program/script';
+import { run } from './run';
+
+export type { Column, Declaration, Rename } from './declaration';
+export type { Plan } from './inspect/plan';
+export type { Verification } from './inspect/verify';
+export type { Direction } from './program/look';
+export { UserError } from './user-error';
+
+/** A declared change: what Knex needs of a migration, and what a pipeline and a DBA need beside it. */
+export interface TableChange {
+  /** Makes the change, from whatever state the table is in. @throws UserError, with nothing changed */
+  readonly up: (knex: Knex) => Promise<void>;
+  /** Takes it back to the shape that `up` found. @throws UserError, with nothing changed */
+  readonly down: (knex: Knex) => Promise<void>;
+  /** What would be done now, without doing it or taking a lock. @throws UserError where there is nothing to look at */
+  readonly plan: (knex: Knex, direction?: Direction) => Promise<Plan>;
+  /** Whether the table is as declared. @throws UserError where there is nothing to look at */
+  readonly verify: (knex: Knex, role?: string) => Promise<Verification>;
+  /** The same program for psql and any other client. */
+  readonly script: (direction: Direction) => string;
+}
+
+/**
+ * Turns a declaration into a migration: `export const { up, down, plan, verify, script } = tableChange({...})`.
+ *
+ * @throws UserError with every mistake in the declaration
+ */
+export function tableChange(declaration: Declaration): TableChange {
+  const change = checked(declaration);
+  return {
+    up: (knex) => run(knex, change, 'up'),
+    down: (knex) => run(knex, change, 'down'),
+    plan: (knex, direction = 'up') => planOf(knex, change, direction),
+    verify: (knex, role) => verificationOf(knex, change, role),
+    script: (direction) => script(change, direction),
+  };
+}
