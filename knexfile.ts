@@ -30,7 +30,7 @@ export default async function knexConfig(env: Environment = environment()): Prom
   };
 }
 
-async function connection(env: Environment): Promise<Knex.PgConnectionConfig> {
+async function connection(env: Environment) {
   const configured = connectionFrom(env);
   if (configured) return configured;
   if (env['NODE_ENV'] === 'production') {
@@ -41,7 +41,7 @@ async function connection(env: Environment): Promise<Knex.PgConnectionConfig> {
   // Late: nobody who has a database needs it, and production does not even install it.
   const { embeddedEnvironment } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
-  return connectionFrom(await embeddedEnvironment()) ?? {};
+  return { ...connectionFrom(await embeddedEnvironment()) };
 }
 
 /** The process's own variables go before those of the file. */
