@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -16,11 +17,9 @@ export interface TestDatabase {
   readonly close: () => Promise<void>;
 }
 
-let count = 0;
-
 /** An empty database with an owner of its own, on the server of this test run or on another one. */
 export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? ''): Promise<TestDatabase> {
-  const name = `test_${process.pid}_${++count}`;
+  const name = `test_${randomBytes(4).toString('hex')}`;
   const owner = `${name}_owner`;
   await asSuperuser(
     server,

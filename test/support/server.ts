@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { embeddedCluster } from '../../src/database/embedded';
 import { type Cluster, start, stop } from '../../src/database/server';
@@ -13,12 +14,10 @@ export interface TestServer {
   readonly remove: () => Promise<void>;
 }
 
-let count = 0;
-
 /** A cluster that this process alone uses, not yet created; `native` chooses another version's binaries. */
 export function testCluster(settings: Cluster['settings'] = {}, native = process.env['PG_NATIVE']): Cluster {
   const embedded = embeddedCluster(undefined, native);
-  const data = join(dirname(embedded.data), `test-${process.pid}-${++count}`);
+  const data = join(dirname(embedded.data), `test-${randomBytes(4).toString('hex')}`);
   return { native: embedded.native, data, settings: { fsync: 'off', ...settings } };
 }
 
@@ -32,6 +31,34 @@ export async function startTestServer(cluster = testCluster()): Promise<TestServ
     log: join(cluster.data, 'server.log'),
     remove: () => removeServer(cluster.data),
   };
+}
+
+/** A server that was prepared and then follows a primary that is not there: read-only for good. */
+export async function startStandby(prepare: (url: string) => Promise<void>): Promise<TestServer> {
+  const primary = await startTestServer();
+  const { data } = primary.cluster;
+  await prepare(primary.url);
+  await stop(data);
+  const major = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
+  if (major >= 12) writeFileSync(join(data, 'standby.signal'), '');
+  else writeFileSync(join(data, 'recovery.conf'), "standby_mode = 'on'\n", { mode: 0o644 });
+  return startTestServer(primary.cluster);
+}
+
+/** A server that has TLS, with test/fixtures/server.crt, and lets nobody but its superuser in without. */
+export async function startTlsServer(): Promise<TestServer> {
+  const server = await startTestServer();
+  const { data } = server.cluster;
+  const { uid, gid } = statSync(data);
+  for (const file of ['server.crt', 'server.key']) {
+    copyFileSync(join(__dirname, '../fixtures', file), join(data, file));
+    chmodSync(join(data, file), 0o600);
+    chownSync(join(data, file), uid, gid);
+  }
+  const rules = ['host all postgres all scram-sha-256', 'hostssl all all all scram-sha-256'];
+  writeFileSync(join(data, 'pg_hba.conf'), `${rules.join('\n')}\n`);
+  await stop(data);
+  return startTestServer({ ...server.cluster, settings: { ...server.cluster.settings, ssl: 'on' } });
 }
 
 export async function removeServer(data: string): Promise<void> {
