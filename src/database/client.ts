@@ -6,10 +6,11 @@ interface PostgresError extends Error {
   readonly code?: string;
 }
 
+/** Pools of connections to servers that take no writes. Not a property: Knex's migrator works on a copy of the client. */
+const readOnlyPools = new WeakSet<object>();
+
 /** Knex's PostgreSQL client, with errors that tell a user what to do. */
 export class DatabaseClient extends PostgresClient {
-  private takesWrites = true;
-
   override async acquireRawConnection(): Promise<Client> {
     try {
       return await super.acquireRawConnection();
@@ -24,17 +25,17 @@ export class DatabaseClient extends PostgresClient {
   override async checkVersion(connection: Client): Promise<string> {
     const [schema = null] = this.searchPath ?? [];
     const { rows } = await connection.query(
-      `SELECT version(), current_setting('transaction_read_only') = 'off' AS takes_writes,
+      `SELECT version(), current_setting('transaction_read_only') = 'on' AS read_only,
               $1::text IS NULL OR EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS has_schema`,
       [schema],
     );
-    const [{ version, takes_writes, has_schema }] = rows;
+    const [{ version, read_only, has_schema }] = rows;
     // Knex would make its table in the next schema of the search path.
     if (!has_schema) {
       await connection.end();
       throw new UserError(`There is no schema "${schema}" in this database. Check DB_SCHEMA.`);
     }
-    this.takesWrites = takes_writes;
+    if (read_only && this.pool) readOnlyPools.add(this.pool);
     return this._parseVersion(version);
   }
 
@@ -43,7 +44,7 @@ export class DatabaseClient extends PostgresClient {
    * would be told as "MigrationLocked", with the advice to run migrate:unlock.
    */
   override transaction(...args: Parameters<PostgresClient['transaction']>) {
-    if (!this.takesWrites && !args[1]?.readOnly) throw new UserError(refusals['25006'] ?? '');
+    if (this.pool && readOnlyPools.has(this.pool) && !args[1]?.readOnly) throw new UserError(readOnly);
     return super.transaction(...args);
   }
 
@@ -59,11 +60,13 @@ export class DatabaseClient extends PostgresClient {
   }
 }
 
+const readOnly =
+  'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
+  'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.';
+
 /** By the server's code: what it may refuse the statements of Knex's migrator for, and what to do. */
 const refusals: Readonly<Record<string, string>> = {
-  '25006':
-    'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
-    'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
+  '25006': readOnly,
   '3F000': 'No schema of the search path exists: name one in DB_SCHEMA.',
   '42501':
     "Connect as the role that owns the application's tables: the migration alters one of them, and Knex keeps its\n" +

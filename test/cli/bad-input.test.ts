@@ -1,0 +1,210 @@
+import type { Environment } from '../../src/database/connection';
+import { connect, freshDatabase, loadState, type TestDatabase, urlWith } from '../support/database';
+import { knexCommand } from '../support/knex';
+import { startStandby, startTlsServer, type TestServer } from '../support/server';
+
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  await loadState(database.client, '0015');
+});
+
+afterAll(() => database.close());
+
+/** Runs the command line, which must fail with a message of a few lines for people. */
+async function complaint(env: Environment, ...args: string[]): Promise<string> {
+  const { code, stderr } = await knexCommand(args.length > 0 ? args : ['migrate:latest'], env);
+  expect(code).toBe(1);
+  expect(stderr.trimEnd().split('\n').length).toBeLessThanOrEqual(4);
+  expect(stderr).not.toMatch(/^\s+at /m);
+  expect(stderr).not.toMatch(/CREATE TABLE "|UPDATE "|SELECT |DO \$|undefined|secret/i);
+  return stderr;
+}
+
+const commands = [
+  ['migrate:latest'],
+  ['migrate:up'],
+  ['migrate:down'],
+  ['migrate:rollback'],
+  ['migrate:list'],
+];
+
+test.each(commands)('an unreachable server: %s', async (command) => {
+  expect(await complaint({ DATABASE_URL: 'postgres://u:secret@127.0.0.1:1/d' }, command)).toBe(
+    'Cannot connect to database "d" at 127.0.0.1:1 as "u": nothing listens there.\n' +
+      'Is the server running, are host and port right?\n',
+  );
+});
+
+test('an unknown host', async () => {
+  expect(await complaint({ DB_HOST: 'database.invalid', DB_NAME: 'd', DB_PASSWORD: 'secret' })).toMatch(
+    /^Cannot connect to database "d" at database.invalid:5432 .*: the host name is not known.\n/,
+  );
+});
+
+test('a wrong password, by URL and by names', async () => {
+  const refusal = `password authentication failed for user "${database.owner}".\n`;
+  const DATABASE_URL = urlWith(database.url, { password: 'secret' });
+  expect(await complaint({ DATABASE_URL })).toContain(refusal);
+  const { hostname: DB_HOST, port: DB_PORT } = new URL(database.url);
+  const names = { DB_HOST, DB_PORT, DB_NAME: database.name, DB_USER: database.owner };
+  expect(await complaint({ ...names, DB_PASSWORD: 'secret' })).toContain(refusal);
+  expect(await complaint(names)).toContain('it wants a password.\nSet DB_PASSWORD');
+});
+
+test('an unknown database', async () => {
+  const DATABASE_URL = urlWith(database.url, { pathname: 'nowhere' });
+  expect(await complaint({ DATABASE_URL })).toMatch(/database "nowhere" does not exist.\nCheck DB_NAME/);
+});
+
+test('a malformed URL', async () => {
+  expect(await complaint({ DATABASE_URL: 'postgres://u:secret/word@h/d' })).toMatch(
+    /^DATABASE_URL is malformed/,
+  );
+});
+
+test('a port that is none', async () => {
+  expect(await complaint({ DB_HOST: 'localhost', DB_PORT: 'x', DB_NAME: 'd' })).toMatch(/Port should be/);
+});
+
+test('a certificate file that is not there', async () => {
+  expect(await complaint({ DB_HOST: 'h', DB_SSLROOTCERT: '/nowhere.pem' })).toMatch(
+    /^Cannot connect to the database: ENOENT.*nowhere.pem/,
+  );
+});
+
+test('no database in production', async () => {
+  expect(await complaint({ NODE_ENV: 'production' })).toMatch(/^No database is configured: set DATABASE_URL/);
+});
+
+test('a schema that is not there', async () => {
+  expect(await complaint({ DATABASE_URL: database.url, DB_SCHEMA: 'nowhere' })).toMatch(
+    /^There is no schema "nowhere"/,
+  );
+});
+
+test('a role that may connect and nothing else', async () => {
+  const stranger = `${database.name}_stranger`;
+  await database.admin.query(`CREATE ROLE ${stranger} LOGIN PASSWORD '${stranger}'`);
+  await database.admin.query('REVOKE CREATE ON SCHEMA public FROM public');
+  const DATABASE_URL = urlWith(database.url, { username: stranger, password: stranger });
+  expect(await complaint({ DATABASE_URL })).toMatch(
+    /^permission denied for schema public.\nConnect as the role that owns/,
+  );
+  await database.admin.query(`DROP ROLE ${stranger}`);
+});
+
+test('a role whose connections are used up', async () => {
+  await database.admin.query(`ALTER ROLE ${database.owner} CONNECTION LIMIT 0`);
+  expect(await complaint({ DATABASE_URL: database.url })).toMatch(
+    /too many connections for role .*\nTry again later/,
+  );
+  await database.admin.query(`ALTER ROLE ${database.owner} CONNECTION LIMIT -1`);
+});
+
+test('nothing has been changed by any of these', async () => {
+  const { rows } = await database.client.query(
+    `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1`,
+  );
+  expect(rows.map(({ relname }) => relname)).toEqual(['auth_user', 'user_profiles']);
+});
+
+describe('TLS', () => {
+  let server: TestServer;
+  let url: string;
+  const certificate = `${__dirname}/../fixtures/server.crt`;
+
+  beforeAll(async () => {
+    server = await startTlsServer();
+    const admin = await connect(server.url);
+    await admin.query(`CREATE ROLE guest LOGIN PASSWORD 'guest'`);
+    await admin.query('CREATE DATABASE guest OWNER guest');
+    await admin.end();
+    url = urlWith(server.url, { username: 'guest', password: 'guest', pathname: 'guest' });
+  });
+
+  afterAll(() => server.remove());
+
+  test('a server that has none', async () => {
+    expect(await complaint({ DATABASE_URL: database.url, DB_SSLMODE: 'require' })).toMatch(
+      /: it has no TLS.\nSay disable/,
+    );
+  });
+
+  test('a mode that node-postgres does not have', async () => {
+    expect(await complaint({ DATABASE_URL: database.url, DB_SSLMODE: 'prefer' })).toMatch(
+      /^sslmode "prefer" is not one of/,
+    );
+  });
+
+  test('a server that wants it', async () => {
+    expect(await complaint({ DATABASE_URL: url })).toMatch(/no encryption.*\nIf it wants TLS: say require/);
+  });
+
+  test('a certificate that nobody vouches for', async () => {
+    expect(await complaint({ DATABASE_URL: url, DB_SSLMODE: 'verify-full' })).toMatch(
+      /self-signed certificate.\nName the root certificate/,
+    );
+  });
+
+  test('a certificate for another name', async () => {
+    const env = { DATABASE_URL: url, DB_SSLMODE: 'verify-full', DB_SSLROOTCERT: certificate };
+    expect(await complaint(env)).toMatch(/IP: 127.0.0.1 is not in the cert.*\nName the root certificate/);
+  });
+
+  test('verify-ca without a root certificate', async () => {
+    expect(await complaint({ DATABASE_URL: url, DB_SSLMODE: 'verify-ca' })).toMatch(
+      /verify-ca needs a root certificate.\nName its file/,
+    );
+  });
+
+  test.each<Environment>([
+    { DB_SSLMODE: 'require' },
+    { DB_SSLMODE: 'verify-ca', DB_SSLROOTCERT: certificate },
+  ])('and %j gets in, without a word on stderr', async (env) => {
+    expect(await knexCommand(['migrate:list'], { DATABASE_URL: url, ...env })).toMatchObject({
+      code: 0,
+      stderr: '',
+    });
+  });
+});
+
+describe('a standby', () => {
+  let empty: TestServer;
+  let migrated: TestServer;
+
+  beforeAll(async () => {
+    [empty, migrated] = await Promise.all([
+      startStandby(async (url) => {
+        const client = await connect(url);
+        await loadState(client, '0015');
+        await client.end();
+      }),
+      startStandby(async (DATABASE_URL) => {
+        await knexCommand(['seed:run'], { DATABASE_URL });
+        await knexCommand(['migrate:latest'], { DATABASE_URL });
+      }),
+    ]);
+  });
+
+  afterAll(() => Promise.all([empty.remove(), migrated.remove()]));
+
+  test.each(commands)('without the tables of Knex: %s', async (command) => {
+    expect(await complaint({ DATABASE_URL: empty.url }, command)).toMatch(
+      /This server takes no writes: it is a standby/,
+    );
+  });
+
+  test.each(commands.slice(0, -1))('with them: %s', async (command) => {
+    expect(await complaint({ DATABASE_URL: migrated.url }, command)).toMatch(
+      /This server takes no writes: it is a standby/,
+    );
+  });
+
+  test('and the list can be read', async () => {
+    const { code, stdout } = await knexCommand(['migrate:list'], { DATABASE_URL: migrated.url });
+    expect(code).toBe(0);
+    expect(stdout).toContain('Found 1 Completed Migration file/files.\n0016_add_security_fields\n');
+  });
+});
