@@ -16,10 +16,13 @@ export interface Surroundings {
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** How long new tries are begun, in milliseconds. */
   readonly deadline: number;
+  /** Go on although a trigger function reads a column that changes its name. */
+  readonly ignoreDependents: boolean;
 }
 
 /**
- * As configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds.
+ * As configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds,
+ * MIGRATION_IGNORE_DEPENDENTS=1 goes on.
  *
  * @throws UserError where the deadline is no number
  */
@@ -38,6 +41,7 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
         signal.addEventListener('abort', () => resolve(clearTimeout(timer)));
       }),
     deadline: Number(seconds) * 1000,
+    ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
   };
 }
 
@@ -73,7 +77,7 @@ export async function run(
       await untilDone(
         session,
         batch,
-        `DO $program$${program(change, direction)}\n$program$`,
+        `DO $program$${program(change, direction, around.ignoreDependents)}\n$program$`,
         change.table,
         around,
       );

@@ -6,6 +6,7 @@ import { holders } from '../program/lock';
 import { type Direction, tree } from '../program/look';
 import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
+import { surroundings } from '../run';
 import { looking } from './looking';
 
 /** What would be done. */
@@ -34,7 +35,7 @@ export interface Plan {
 export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
   const knexLock = await stateOfKnexLock(knex);
   return looking(knex, change, async ({ refusals, rows }) => {
-    const found = await rows<Rule>(rules(change, direction));
+    const found = await rows<Rule>(rules(change, direction, surroundings().ignoreDependents));
     const conflicts: Plan['conflicts'][number][] = [...refusals];
     for (const { phase, words, sql, only_if, advice } of found) {
       // A rule with a condition and no SQL refuses where the condition holds.

@@ -15,7 +15,7 @@ import { indent, literal } from './text';
  * DECLARE when it compiles the block. search_path is then pg_catalog alone, so that no operator or function
  * of somebody else's can be meant.
  */
-export function program(change: Change, direction: Direction): string {
+export function program(change: Change, direction: Direction, ignoreDependents = false): string {
   return `
 DECLARE
   refusals CONSTANT pg_catalog.text := $refusals$${indent(refusals(change), 4)}
@@ -24,7 +24,7 @@ DECLARE
   $relations$;
   holders CONSTANT pg_catalog.text := $holders$${indent(holders, 4)}
   $holders$;
-  rules CONSTANT pg_catalog.text := $rules$${indent(rules(change, direction), 4)}
+  rules CONSTANT pg_catalog.text := $rules$${indent(rules(change, direction, ignoreDependents), 4)}
   $rules$;
 
   table_name CONSTANT pg_catalog.text := ${literal(tableName(change))};
@@ -93,7 +93,7 @@ BEGIN
       EXECUTE 'SELECT coalesce(jsonb_agg(r), ''[]'') FROM (' || rules || ') AS r' INTO steps USING target;
 
       -- 6. Refuse, with nothing changed.
-      SELECT string_agg(s -> 'words' ->> 0, '; '), string_agg(DISTINCT s ->> 'advice', ' ') INTO problem, remedy
+      SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10)) INTO problem, remedy
       FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'conflict';
       IF problem IS NOT NULL THEN
         RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || problem, HINT = remedy;

@@ -37,7 +37,7 @@ export interface Rule {
  * and wanted, with no lock and no side effect, that gives a `Rule` a row, in the order of the work. In psql:
  * `PREPARE rules AS <this>; EXECUTE rules('user_profiles'::regclass);`
  */
-export function rules(change: Change, direction: Direction): string {
+export function rules(change: Change, direction: Direction, ignoreDependents = false): string {
   const branches = [
     ...dependentRules,
     ...conflicts,
@@ -50,6 +50,8 @@ export function rules(change: Change, direction: Direction): string {
   return `
 WITH RECURSIVE
 ${tree},
+-- Set it to true to go on although a trigger function reads a column that changes its name.
+ignoring (dependents) AS (VALUES (${ignoreDependents})),
 ${look(change)},
 ${wanted(direction)},
 ${dependents},
