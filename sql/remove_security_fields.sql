@@ -1,5 +1,6 @@
 -- down user_profiles
 DO $script$
+#variable_conflict use_column
 DECLARE
   -- How long it waits. SHARE UPDATE EXCLUSIVE, which makes no reader or writer wait, and the locks of one try
   -- have limits of their own, further down.
@@ -20,9 +21,10 @@ BEGIN
     BEGIN
       -- One try. It leaves the whole change behind, or nothing.
       DECLARE
-        refusals CONSTANT pg_catalog.text := $refusals$
+        -- 1. Why the change cannot be made here; no row where it can.
+        refusals CURSOR FOR
           SELECT replace(problem, '%s', 'user_profiles') AS problem, advice, blind
-          FROM (SELECT $1::oid AS oid) wanted
+          FROM (SELECT nullif(current_setting('table_change.target'), '')::oid AS oid) wanted
           LEFT JOIN pg_class c ON c.oid = wanted.oid
           LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
           LEFT JOIN pg_roles o ON o.oid = c.relowner
@@ -59,22 +61,22 @@ BEGIN
              format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.', n.nspname, o.rolname))
           ) reason (place, blind, applies, problem, advice)
           WHERE applies
-          ORDER BY place
-        $refusals$;
-        relations CONSTANT pg_catalog.text := $relations$
+          ORDER BY place;
+
+        -- 2. What is to be locked, and who holds it.
+        relations CURSOR FOR
           WITH RECURSIVE tree (oid, depth) AS (
-            SELECT $1::oid, 0
+            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
             UNION ALL
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           )
-          SELECT format('%I.%I', n.nspname, c.relname)
+          SELECT format('%I.%I', n.nspname, c.relname) AS sql_name
           FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
           GROUP BY n.nspname, c.relname, c.oid
-          ORDER BY min(tree.depth), c.oid
-        $relations$;
-        holders CONSTANT pg_catalog.text := $holders$
+          ORDER BY min(tree.depth), c.oid;
+        holders CURSOR (asked_mode pg_catalog.text) FOR
           WITH RECURSIVE tree (oid, depth) AS (
-            SELECT $1::oid, 0
+            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
             UNION ALL
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           ),
@@ -84,8 +86,8 @@ BEGIN
             WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND l.pid IS DISTINCT FROM pg_backend_pid()
-              AND ($2 = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
-              AND ($2 <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
+              AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
+              AND (asked_mode <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
           )
           SELECT string_agg(
                    CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
@@ -97,15 +99,18 @@ BEGIN
                                            left(split_part(regexp_replace(query, '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1), 100)) END)
                    END, chr(10) ORDER BY xact_start) AS holders,
                  string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
-          FROM holder
-        $holders$;
-        rules CONSTANT pg_catalog.text := $rules$
+          FROM holder;
+
+        -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
+        rules CURSOR FOR
           WITH RECURSIVE
           tree (oid, depth) AS (
-            SELECT $1::oid, 0
+            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
             UNION ALL
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           ),
+          -- Set it to true to go on although a trigger function reads a column that changes its name.
+          ignoring (dependents) AS (VALUES (false)),
 
           -- What is declared: the columns to add, and the one to rename.
           declared (place, name, type, not_null, default_expr) AS (
@@ -139,7 +144,7 @@ BEGIN
             JOIN pg_namespace n ON n.oid = c.relnamespace
             JOIN pg_roles o ON o.oid = c.relowner
             JOIN pg_roles me ON me.rolname = current_user
-            WHERE c.oid = $1
+            WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
           ),
 
           -- Our own tables beside it, where they exist: the shape before up, and the values that each way put aside.
@@ -244,24 +249,52 @@ BEGIN
             ) f ON f.future_name = w.name
           ),
 
-          -- Objects that depend on a column: along means that DROP COLUMN takes them along without a word.
+          -- Objects that depend on a column, with the first line of their definition. along: DROP COLUMN takes them along.
           dependent AS (
-            SELECT d.refobjsubid AS attnum, d.objid, pg_describe_object(d.classid, d.objid, d.objsubid) AS what,
-                   d.classid::regclass::text AS catalog, bool_or(d.deptype IN ('a', 'i')) AS along
-            FROM pg_depend d CROSS JOIN this
-            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
-              AND NOT EXISTS (SELECT 1 FROM pg_attrdef e
-                              WHERE d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid AND e.adrelid = this.oid AND e.adnum = d.refobjsubid)
-            GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
+            SELECT d.attnum, d.catalog, d.objid, d.along,
+                   coalesce(v.what, d.what) || coalesce(': ' || left(split_part(btrim(CASE d.catalog
+                     WHEN 'pg_rewrite' THEN coalesce(v.definition, pg_get_ruledef(d.objid))
+                     WHEN 'pg_trigger' THEN pg_get_triggerdef(d.objid)
+                     WHEN 'pg_constraint' THEN pg_get_constraintdef(d.objid)
+                     WHEN 'pg_class' THEN CASE WHEN d.objsubid = 0 THEN pg_get_indexdef(d.objid) END
+                   END), chr(10), 1), 80), '') AS what
+            FROM (
+              SELECT d.refobjsubid AS attnum, d.classid::regclass::text AS catalog, d.objid, d.objsubid,
+                     pg_describe_object(d.classid, d.objid, d.objsubid) AS what, bool_or(d.deptype IN ('a', 'i')) AS along
+              FROM pg_depend d CROSS JOIN this
+              WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
+              GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
+            ) d
+            LEFT JOIN LATERAL (SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what, pg_get_viewdef(w.ev_class) AS definition
+                               FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN') v ON true
+            -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
+            WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
+              AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
           ),
           blocker AS (
-            SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, ', ' ORDER BY d.what) AS what
+            SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
             FROM compared c JOIN dependent d ON d.attnum = c.attnum
             WHERE CASE c.verdict
                     WHEN 'drop' THEN NOT d.along
+                    -- A generated column is a part of pg_class, an index is not; indexes survive.
                     ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc', 'pg_publication_rel')
+                      OR d.what LIKE 'column %'
                   END
             GROUP BY c.name, c.found_name, c.place, c.verdict
+          ),
+
+          -- Functions whose text has the name of a column that goes, and what they are to the table: fatal where the
+          -- function is a trigger's and takes the column out of the row, which fails at every write.
+          reading AS (
+            SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
+                   t.oid IS NOT NULL AND p.prosrc ~* ('\m(new|old)\s*\.\s*"?' || g.pattern) AS fatal,
+                   left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
+            FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\W)', '\\\1', 'g') || '\M' AS pattern
+                  FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
+            JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
+            JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+            JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
           ),
 
           -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
@@ -283,7 +316,7 @@ BEGIN
           narrowing AS (
             SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                              WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                             WHEN this.bytes > 67108864 THEN 'it would rewrite ' || pg_size_pretty(this.bytes) END AS reason
+                             WHEN this.bytes > 16777216 THEN 'it would rewrite ' || pg_size_pretty(this.bytes) END AS reason
             FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
             WHERE c.verdict = 'narrow'
           ),
@@ -291,18 +324,45 @@ BEGIN
           -- The rules, a SELECT each.
           rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
           SELECT 'conflict', 170, place, name,
-                   CASE verdict WHEN 'drop' THEN format('%s cannot be dropped: it is used by %s', found_name, what)
-                                ELSE format('the type of %s cannot be changed: it is used by %s', found_name, what) END AS words,
+                   format('%s %s: it is used by %s', found_name, CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END, what) AS words,
                    NULL::text, NULL::text, NULL::text,
                    'Drop what uses it, run this again, and create it anew.'
             FROM blocker WHERE verdict IN ('drop', 'widen')
           UNION ALL
-          SELECT 'warning', 200, c.place, c.name, format('%s is dropped along with %s', d.what, c.found_name), NULL, NULL, NULL,
-                   'Keep its definition if you want it back.'
+          SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
+                   format('the trigger function %s reads %s from the row, so that every write would fail: %s', what, name, line), NULL, NULL, NULL,
+                   CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
+                        ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+            FROM reading CROSS JOIN ignoring WHERE fatal
+          UNION ALL
+          SELECT 'warning', 200, place, name,
+                   format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, and may find nothing under that name from now on: %s'
+                               ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END, what, name, line), NULL, NULL, NULL, NULL
+            FROM reading WHERE NOT fatal
+          UNION ALL
+          SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
+                   'The way back does not make it anew.'
             FROM compared c JOIN dependent d ON d.attnum = c.attnum
             WHERE c.verdict = 'drop' AND d.along
-              -- From 18 a NOT NULL is a constraint of its own.
-              AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
+          UNION ALL
+          SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
+                   'A subscriber without the columns stops at the next write: migrate the subscribers first, then this server.'
+            FROM pg_depend d CROSS JOIN this
+            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0 AND d.classid::regclass::text = 'pg_publication_rel'
+              AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+          UNION ALL
+          SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name), NULL, NULL, NULL,
+                   'If the table is published to it: migrate the subscribers first, then this server.'
+            FROM pg_replication_slots
+            WHERE slot_type = 'logical' AND database = current_database() AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+          UNION ALL
+          -- By query_to_xml, because servers before 10 have no such catalog.
+            SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
+                   'Migrate this server first, then the one that publishes.'
+            FROM this
+            WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
+              AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid), false, false, '')::text LIKE '%<row%'
+              AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
           UNION ALL
           -- A column that differs only in case would be left behind.
             SELECT 'conflict', 100, s.attnum::integer, s.name,
@@ -489,39 +549,37 @@ BEGIN
           FROM step CROSS JOIN this
           GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
                    CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
-          ORDER BY position, min(place), min(words)
-        $rules$;
+          ORDER BY position, min(place), min(words);
 
         table_name CONSTANT pg_catalog.text := 'user_profiles';
-        target CONSTANT pg_catalog.oid := pg_catalog.to_regclass('user_profiles')::pg_catalog.oid;
         found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
         found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
         found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
         stage pg_catalog.record;
-        waited pg_catalog.interval := '0';
-        asked pg_catalog.timestamptz;
-        relation pg_catalog.text;
-        steps pg_catalog.jsonb;
+        budget_left pg_catalog.interval;
+        asked_at pg_catalog.timestamptz;
+        steps pg_catalog.jsonb := '[]';
         step pg_catalog.jsonb;
-        word pg_catalog.text;
-        holds pg_catalog.bool;
+        applies pg_catalog.bool;
         touched pg_catalog.int8;
-        problem pg_catalog.text;
+        conflict pg_catalog.text;
         remedy pg_catalog.text;
+        line pg_catalog.text;
       BEGIN
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        -- Row-level security must not hide a row from us: a statement that would not see every row fails.
-        PERFORM set_config('row_security', 'off', true);
+        -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a
+        -- statement that would not see every row fails.
+        PERFORM pg_catalog.set_config('table_change.target', coalesce(pg_catalog.to_regclass('user_profiles')::pg_catalog.oid::pg_catalog.text, ''), true),
+                pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+                pg_catalog.set_config('row_security', 'off', true);
 
         -- 1. The table: there, ours to alter, on a server that can write.
-        EXECUTE refusals INTO problem, remedy USING target;
-        IF problem IS NOT NULL THEN
-          RAISE EXCEPTION USING MESSAGE = problem, HINT = remedy;
-        END IF;
+        FOR refusal IN refusals LOOP
+          RAISE EXCEPTION USING MESSAGE = refusal.problem, HINT = refusal.advice;
+        END LOOP;
 
-        -- Each stage with the lock that it needs and the time that it may wait for it. SHARE UPDATE EXCLUSIVE fixes
-        -- the shape and lets everybody read and write; behind SHARE ROW EXCLUSIVE writers wait; behind ACCESS
-        -- EXCLUSIVE readers as well: these two share one budget.
+        -- Each stage with its lock and the time that it may wait for it. SHARE UPDATE EXCLUSIVE fixes the shape, and
+        -- everybody reads and writes on; behind SHARE ROW EXCLUSIVE writers wait; behind ACCESS EXCLUSIVE readers as
+        -- well. These two share one budget.
         FOR stage IN
           SELECT * FROM (VALUES
             ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + '500 ms'),
@@ -534,74 +592,91 @@ BEGIN
             AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
           -- 2. and 8. The lock.
+          budget_left := CASE WHEN stage.name = 'prepare' THEN stage.budget ELSE least(budget_left, stage.budget) END;
           BEGIN
-            FOR relation IN EXECUTE relations USING target LOOP
+            FOR relation IN relations LOOP
               EXIT WHEN stage.mode IS NULL;
-              asked := clock_timestamp();
-              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM stage.budget - waited) * 1000)));
-              EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation, stage.mode);
-              waited := waited + (clock_timestamp() - asked);
+              asked_at := clock_timestamp();
+              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
+              EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation.sql_name, stage.mode);
+              budget_left := budget_left - (clock_timestamp() - asked_at);
             END LOOP;
           EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            EXECUTE holders INTO problem, remedy USING target, stage.mode;
-            RAISE EXCEPTION USING
-              ERRCODE = 'lock_not_available',
-              MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, extract(epoch FROM stage.budget) * 1000),
-              DETAIL = coalesce('Held by ' || problem, 'Whoever held it has let go since.'),
-              HINT = coalesce('To end what is in the way: ' || remedy, 'Try again.');
+            FOR held IN holders (stage.mode) LOOP
+              RAISE EXCEPTION USING
+                ERRCODE = 'lock_not_available',
+                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, extract(epoch FROM stage.budget) * 1000),
+                DETAIL = coalesce('Held by ' || held.holders, 'Whoever held it has let go since.'),
+                HINT = coalesce('To end what is in the way: ' || held.remedy, 'Try again.');
+            END LOOP;
           END;
 
           IF stage.name = 'prepare' THEN
-            waited := '0';
+            budget_left := NULL;
 
             -- 3. to 5. Look, compare with what is wanted, and get the steps.
-            EXECUTE 'SELECT coalesce(jsonb_agg(r), ''[]'') FROM (' || rules || ') AS r' INTO steps USING target;
+            FOR rule IN rules LOOP
+              steps := steps || to_jsonb(rule);
+            END LOOP;
 
             -- 6. Refuse, with nothing changed.
-            SELECT string_agg(s -> 'words' ->> 0, '; '), string_agg(DISTINCT s ->> 'advice', ' ') INTO problem, remedy
+            SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10)) INTO conflict, remedy
             FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'conflict';
-            IF problem IS NOT NULL THEN
-              RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || problem, HINT = remedy;
+            IF conflict IS NOT NULL THEN
+              RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || conflict, HINT = remedy;
             END IF;
 
             FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' IN ('warning', 'note') LOOP
-              RAISE NOTICE '%: %', table_name, concat_ws('. ', step -> 'words' ->> 0, step ->> 'advice');
+              line := concat_ws('. ', step -> 'words' ->> 0, step ->> 'advice');
+              IF step ->> 'phase' = 'warning' THEN
+                RAISE WARNING '%: %', table_name, line;
+              ELSE
+                RAISE NOTICE '%: %', table_name, line;
+              END IF;
             END LOOP;
+
             -- An ALTER TABLE after an UPDATE would meet its pending trigger events.
             SET CONSTRAINTS ALL IMMEDIATE;
           END IF;
 
           -- 9. Check: nothing may be left to do. (What is to be forgotten is what the check compares with.)
-          IF stage.name = 'forget' THEN
-            FOR step IN EXECUTE 'SELECT to_jsonb(r) FROM (' || rules || ') AS r WHERE sql IS NOT NULL AND phase <> ''forget''' USING target LOOP
-              EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO holds USING touched;
-              IF holds THEN
+          IF stage.name = 'forget' AND jsonb_array_length(steps) > 0 THEN
+            FOR rule IN rules LOOP
+              CONTINUE WHEN rule.sql IS NULL OR rule.phase = 'forget';
+              EXECUTE coalesce(rule.only_if, 'SELECT true') INTO applies USING touched;
+              IF applies THEN
                 RAISE EXCEPTION USING
-                  MESSAGE = format('%s is left as it was: after all steps there would still be: %s', table_name, step ->> 'words'),
-                  HINT = 'This should not happen. Please report it with the output of plan.';
+                  MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s', table_name, rule.words),
+                  HINT = 'This should not happen. Please report it, with what plan shows.';
               END IF;
             END LOOP;
           END IF;
 
           -- 7. and 8. The steps, in their order. One without SQL refuses where its condition holds.
           FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
-            EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO holds USING touched;
-            IF holds AND step ->> 'sql' IS NULL THEN
+            EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO applies USING touched;
+            IF applies AND step ->> 'sql' IS NULL THEN
               RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
-            ELSIF holds THEN
-              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM coalesce(stage.budget, '0') - waited) * 1000)));
+            ELSIF applies THEN
+              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
                 EXECUTE step ->> 'sql';
                 GET DIAGNOSTICS touched = ROW_COUNT;
-              EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+              EXCEPTION WHEN lock_not_available THEN
+                RAISE EXCEPTION USING
+                  ERRCODE = 'lock_not_available',
+                  MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
+                  DETAIL = 'A transaction holds another table that this needs (an archive, perhaps, or one that a foreign key names).',
+                  HINT = 'Try again.';
+              WHEN data_exception OR integrity_constraint_violation THEN
                 -- The server's own words would show the value.
                 RAISE EXCEPTION USING
                   ERRCODE = SQLSTATE,
-                  MESSAGE = format('%s is left as it was: a value stands in the way of: %s', table_name, step ->> 'words'),
+                  MESSAGE = format('%s is left as it was: a value stands in the way of: %s', table_name, step -> 'words' ->> 0),
                   HINT = 'The statement was: ' || (step ->> 'sql');
               END;
-              FOR word IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
-                RAISE NOTICE '%: %', table_name, replace(word, '{rows}', touched::text);
+              FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
+                RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
               END LOOP;
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
               RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
@@ -613,19 +688,18 @@ BEGIN
           RAISE NOTICE '%: nothing to do', table_name;
         END IF;
 
-        -- Leave the transaction as it was found, where somebody goes on in it.
-        SELECT 'SET CONSTRAINTS ' || string_agg(constraint_name, ', ') || ' DEFERRED' INTO word
+        -- Leave the transaction as it was found, for somebody who goes on in it.
+        SELECT 'SET CONSTRAINTS ' || string_agg(constraint_name, ', ') || ' DEFERRED' INTO line
         FROM (
           SELECT format('%I.%I', n.nspname, k.conname) AS constraint_name
           FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
           GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)
         ) AS deferred;
-        IF word IS NOT NULL THEN
-          EXECUTE word;
+        IF line IS NOT NULL THEN
+          EXECUTE line;
         END IF;
         EXECUTE format('SET LOCAL lock_timeout = %L', found_lock_timeout);
-        PERFORM set_config('row_security', found_row_security, true);
-        PERFORM set_config('search_path', found_path, true);
+        PERFORM set_config('row_security', found_row_security, true), set_config('search_path', found_path, true);
       END;
       EXIT;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN

@@ -1,16 +1,15 @@
 import type { Knex } from 'knex';
 import { type Connection, explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
-import { refusals, tableOid } from '../program/table';
+import { aim, refusals } from '../program/table';
 import { UserError } from '../user-error';
 
-/** A look at the table $1, under a search_path on which no name can be somebody else's. */
+/** A look at the table, under a search_path on which no name can be somebody else's. */
 export interface Look {
-  readonly target: number;
   /** Why this role may not change the table here, though it may look. */
   readonly refusals: readonly { readonly problem: string; readonly advice: string }[];
-  /** Rows of a query of ours, whose $1 is the table. */
-  readonly rows: <Row extends object>(query: string, ...more: readonly string[]) => Promise<Row[]>;
+  /** The rows of one of the program's queries. */
+  readonly rows: <Row extends object>(query: string, ...values: readonly string[]) => Promise<Row[]>;
 }
 
 /**
@@ -26,14 +25,14 @@ export async function looking<T>(knex: Knex, change: Change, work: (look: Look) 
   return withConnection(knex, async (connection: Connection) => {
     await connection.query(begin);
     try {
-      const { target } = (await connection.query(`SELECT ${tableOid(change)} AS target`)).rows[0];
+      await connection.query(`SELECT ${aim(change)}`);
       await connection.query('SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL row_security = off');
-      const rows: Look['rows'] = async (query, ...more) =>
-        (await connection.query(query, [target, ...more])).rows;
+      const rows: Look['rows'] = async (query, ...values) =>
+        (await connection.query(query, [...values])).rows;
       const refused = await rows<{ problem: string; advice: string; blind: boolean }>(refusals(change));
       const blind = refused.find((refusal) => refusal.blind);
       if (blind) throw new UserError(`${blind.problem}.\n${blind.advice}`);
-      return await work({ target, refusals: refused, rows });
+      return await work({ refusals: refused, rows });
     } catch (error) {
       throw explained(error);
     } finally {

@@ -3,7 +3,7 @@ import { type KnexClient, withConnection } from '../connection';
 import type { Change } from '../declaration';
 import { advisoryKey } from '../program/batch';
 import { holders } from '../program/lock';
-import { type Direction, tree } from '../program/look';
+import { type Direction, target, tree } from '../program/look';
 import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
 import { surroundings } from '../run';
@@ -41,12 +41,12 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       // A rule with a condition and no SQL refuses where the condition holds.
       const [guard] =
         sql === null && only_if !== null
-          ? await rows<{ holds: boolean }>(`SELECT (${only_if}) AS holds, $1::oid`)
+          ? await rows<{ holds: boolean }>(`SELECT (${only_if}) AS holds`)
           : [];
       if (phase === 'conflict' || guard?.holds) conflicts.push({ problem: words.join('; '), advice });
     }
     const [size] = await rows<Pick<Plan, 'bytes' | 'rows' | 'columnsLeft'>>(sizes);
-    const [held] = await rows<Pick<Plan, 'holders'>>(holders, 'ACCESS EXCLUSIVE');
+    const [held] = await rows<Pick<Plan, 'holders'>>(holders("'ACCESS EXCLUSIVE'"));
     const plan = {
       direction,
       table: tableName(change),
@@ -63,7 +63,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
 const sizes = `
 WITH RECURSIVE ${tree}
 SELECT sum(pg_relation_size(c.oid))::float8 AS bytes, sum(greatest(c.reltuples, 0))::float8 AS rows,
-       (SELECT 1600 - max(attnum) FROM pg_attribute WHERE attrelid = $1) AS "columnsLeft"
+       (SELECT 1600 - max(attnum) FROM pg_attribute WHERE attrelid = ${target}) AS "columnsLeft"
 FROM tree JOIN pg_class c ON c.oid = tree.oid`;
 
 /** A committed is_locked is `down` or `rollback` at work, or what one left that was killed; `latest` never commits it. */

@@ -1,6 +1,7 @@
 import type { Knex } from 'knex';
 import type { KnexClient } from '../connection';
 import type { Change } from '../declaration';
+import { target } from '../program/look';
 import { report } from '../program/report';
 import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
@@ -33,7 +34,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     const left = (await look.rows<Rule>(rules(change, 'up'))).filter(
       ({ phase, sql }) => phase === 'conflict' || (sql !== null && phase !== 'prepare'),
     );
-    const shapes = await look.rows<Shape>(report(change, '$1::oid'));
+    const shapes = await look.rows<Shape>(report(change, target));
     const names = shapes.map((shape) => shape.column_name);
     const differences = left.flatMap((rule) =>
       rule.words.map((words, i) => ({ name: rule.columns[i], words })),
@@ -86,9 +87,9 @@ async function isRecorded(knex: Knex, { id }: Change): Promise<boolean | null> {
 /** has_column_privilege: a role with column grants gets nothing on a column that is added. */
 async function unprivileged(look: Look, role: string, names: readonly string[]): Promise<string[]> {
   const found = await look.rows<{ attname: string; allowed: boolean }>(
-    `SELECT a.attname, has_column_privilege($2, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($2, a.attrelid, a.attnum, 'UPDATE')
-            AND has_column_privilege($2, a.attrelid, a.attnum, 'INSERT') AS allowed
-     FROM pg_attribute a JOIN pg_roles r ON r.rolname = $2 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`,
+    `SELECT a.attname, has_column_privilege($1, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($1, a.attrelid, a.attnum, 'UPDATE')
+            AND has_column_privilege($1, a.attrelid, a.attnum, 'INSERT') AS allowed
+     FROM pg_attribute a JOIN pg_roles r ON r.rolname = $1 WHERE a.attrelid = ${target} AND a.attnum > 0 AND NOT a.attisdropped`,
     role,
   );
   if (found.length === 0)
@@ -102,11 +103,11 @@ async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]>
   const [table] = await rows<{ name: string }>(
     `SELECT format('%I.%I', n.nspname, m.relname) AS name
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'django_migrations'
-     WHERE c.oid = $1 AND has_table_privilege(m.oid, 'SELECT')`,
+     WHERE c.oid = ${target} AND has_table_privilege(m.oid, 'SELECT')`,
   );
   if (!django || !table) return [];
   const recorded = await rows(
-    `SELECT $1::oid FROM ${table.name} WHERE app = $2 AND name = $3`,
+    `SELECT 1 FROM ${table.name} WHERE app = $1 AND name = $2`,
     django.app,
     django.migration,
   );

@@ -1,21 +1,21 @@
 import { tree } from './look';
 
 /**
- * The relations to lock for the table $1, in the server's own order: parents first, then by oid. One by one,
+ * The relations to lock for the table, in the server's own order: parents first, then by oid. One by one,
  * because lock_timeout counts anew for each lock: LOCK on a table with 64 partitions could wait 64 times as long.
  */
 export const relationsToLock = `
 WITH RECURSIVE ${tree}
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT format('%I.%I', n.nspname, c.relname) AS sql_name
 FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 GROUP BY n.nspname, c.relname, c.oid
 ORDER BY min(tree.depth), c.oid`;
 
 /**
- * Who holds a transaction on the table $1 that keeps the lock mode $2 from being granted: one row (holders,
+ * Who holds a transaction on the table that keeps this lock mode from being granted: one row (holders,
  * remedy). String constants of a query are masked: they are the application's data.
  */
-export const holders = `
+export const holders = (mode: string) => `
 WITH RECURSIVE ${tree},
 holder AS (
   SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, a.query
@@ -23,8 +23,8 @@ holder AS (
   WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND l.pid IS DISTINCT FROM pg_backend_pid()
-    AND ($2 = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
-    AND ($2 <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
+    AND (${mode} = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
+    AND (${mode} <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
 )
 SELECT string_agg(
          CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'

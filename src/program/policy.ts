@@ -27,7 +27,7 @@ export const policy = {
   /** Longest wait for a second connection; without one the program runs on the first. */
   secondConnection: 5_000,
   /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
-  rewriteLimit: 64 * 1024 * 1024,
+  rewriteLimit: 16 * 1024 * 1024,
 } as const;
 
 /** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. */

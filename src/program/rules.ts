@@ -33,9 +33,8 @@ export interface Rule {
 }
 
 /**
- * Paragraph 5. What is to be done to the table $1, and whether it can be: one SELECT over the shapes found
- * and wanted, with no lock and no side effect, that gives a `Rule` a row, in the order of the work. In psql:
- * `PREPARE rules AS <this>; EXECUTE rules('user_profiles'::regclass);`
+ * Paragraph 5. What is to be done to the table, and whether it can be: one SELECT over the shapes found
+ * and wanted, with no lock and no side effect, that gives a `Rule` a row, in the order of the work.
  */
 export function rules(change: Change, direction: Direction, ignoreDependents = false): string {
   const branches = [

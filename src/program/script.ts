@@ -1,7 +1,7 @@
 import type { Change } from '../declaration';
 import type { Direction } from './look';
 import { policy } from './policy';
-import { program } from './program';
+import { preamble, program } from './program';
 import { report } from './report';
 import { indent } from './text';
 
@@ -9,6 +9,7 @@ import { indent } from './text';
 export function script(change: Change, direction: Direction): string {
   return `${header(change, direction)}
 DO $script$
+${preamble}
 DECLARE
   -- How long it waits. SHARE UPDATE EXCLUSIVE, which makes no reader or writer wait, and the locks of one try
   -- have limits of their own, further down.

@@ -1,4 +1,5 @@
 import type { Change } from '../declaration';
+import { target } from './look';
 import { literal, name } from './text';
 
 /** What the table is called in a statement: an unqualified name is looked up on the role's search_path. */
@@ -14,15 +15,20 @@ export function tableOid(change: Change): string {
   return `pg_catalog.to_regclass(${literal(tableName(change))})::pg_catalog.oid`;
 }
 
+/** Looks the table up and aims the program's queries at it, for this transaction. */
+export function aim(change: Change): string {
+  return `pg_catalog.set_config('table_change.target', coalesce(${tableOid(change)}::pg_catalog.text, ''), true)`;
+}
+
 /**
- * Paragraph 1. Why the change cannot be made to the table $1 here and by this role: rows (problem, advice,
+ * Paragraph 1. Why the change cannot be made to the table here and by this role: rows (problem, advice,
  * blind), the weightiest first. `blind`: then there is nothing to look at either.
  */
 export function refusals(change: Change): string {
   const table = tableName(change);
   return `
 SELECT replace(problem, '%s', ${literal(table)}) AS problem, advice, blind
-FROM (SELECT $1::oid AS oid) wanted
+FROM (SELECT ${target} AS oid) wanted
 LEFT JOIN pg_class c ON c.oid = wanted.oid
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_roles o ON o.oid = c.relowner
