@@ -306,6 +306,23 @@ BEGIN
             FROM this
           ),
 
+          -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+          returnable AS (
+            SELECT o.* FROM ours o CROSS JOIN this
+            WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
+              AND NOT EXISTS (
+                SELECT 1 FROM shape f
+                WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
+                  AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+          ),
+          returned AS (
+            SELECT c.place, c.name, c.fill, c.wanted_not_null
+            FROM compared c
+            JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+            JOIN returnable r ON r.role = a.role
+            WHERE c.verdict = 'add'
+          ),
+
           -- The rules, a SELECT each.
           rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
           SELECT 'conflict', 170, place, name,
@@ -406,14 +423,11 @@ BEGIN
             FROM compared WHERE verdict = 'leave'
           UNION ALL
           SELECT 'note', 251, 0, NULL,
-                   format('%s stays: %s', o.name, CASE WHEN k.columns IS NULL THEN 'the table has no primary key to give its values back by'
-                          ELSE 'it holds values of columns that were there already' END),
+                   format('%s stays: it has values that cannot come back by themselves, of %s', o.name, string_agg(s.name, ', ' ORDER BY s.attnum)),
                    NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
-            FROM ours o CROSS JOIN key_of k
-            WHERE o.role = 'down_archive' AND o.oid IS NOT NULL
-              AND EXISTS (SELECT 1 FROM shape s CROSS JOIN this
-                          WHERE s.role = 'down_archive' AND NOT quote_ident(s.name) = ANY (this.key)
-                            AND NOT EXISTS (SELECT 1 FROM compared c WHERE c.name = s.name AND c.verdict = 'add'))
+            FROM ours o CROSS JOIN this JOIN shape s ON s.role = o.role
+            WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false) AND s.name NOT IN (SELECT name FROM returned)
+            GROUP BY o.name, o.sql_name
           UNION ALL
           SELECT 'rows', 305, 0, NULL,
                    format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
@@ -495,22 +509,17 @@ BEGIN
                    format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
                      CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
                      ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
-            FROM compared c CROSS JOIN this CROSS JOIN key_of k
-            JOIN ours o ON o.role = 'down_archive'
-            JOIN shape a ON a.role = o.role AND a.name = c.name
-            WHERE c.verdict = 'add' AND k.matches IS NOT NULL
+            FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
             GROUP BY this.sql_name, o.name, o.sql_name, k.matches
           UNION ALL
           -- $1: the number of rows that the step before gave back.
             SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
                    format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
                    format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-            FROM ours o CROSS JOIN this
-            WHERE o.role = 'down_archive' AND o.oid IS NOT NULL
-              AND NOT EXISTS (SELECT 1 FROM shape s
-                              WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
-                                AND NOT EXISTS (SELECT 1 FROM compared c WHERE c.name = s.name AND c.verdict = 'add'))
-              AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add')
+            FROM returnable o CROSS JOIN this
+            WHERE o.role = 'down_archive'
+              AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
+                                AND s.name NOT IN (SELECT name FROM returned))
           ),
 
           -- What frames them, where there is anything to do at all.

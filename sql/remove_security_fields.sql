@@ -312,6 +312,23 @@ BEGIN
             FROM this
           ),
 
+          -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+          returnable AS (
+            SELECT o.* FROM ours o CROSS JOIN this
+            WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
+              AND NOT EXISTS (
+                SELECT 1 FROM shape f
+                WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
+                  AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+          ),
+          returned AS (
+            SELECT c.place, c.name, c.fill, c.wanted_not_null
+            FROM compared c
+            JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+            JOIN returnable r ON r.role = a.role
+            WHERE c.verdict = 'add'
+          ),
+
           -- Columns that up widened, and why one stays wide.
           narrowing AS (
             SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
@@ -405,6 +422,12 @@ BEGIN
                    format('leave %s as %s, though it was %s: its type has been changed since', name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
             FROM compared WHERE verdict IN ('leave', 'foreign') AND type <> wanted_type
           UNION ALL
+          SELECT 'note', 253, 0, NULL, format('%s stays: its values cannot come back by themselves', o.name),
+                   NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
+            FROM ours o
+            WHERE o.role = 'up_archive' AND o.oid IS NOT NULL
+              AND NOT EXISTS (SELECT 1 FROM returnable r JOIN renaming ON true JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)
+          UNION ALL
           SELECT 'rows', 305, 0, NULL,
                    format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
                    NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
@@ -445,7 +468,7 @@ BEGIN
                    format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%I IS NULL AND t.%I',
                           this.sql_name, to_name, empty, o.sql_name, k.matches, to_name, move_where), NULL, NULL, NULL
             FROM renaming CROSS JOIN this CROSS JOIN key_of k
-            JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
+            JOIN returnable o ON o.role = 'up_archive'
             JOIN compared b ON b.name = from_name AND b.verdict = 'add'
             JOIN compared n ON n.name = to_name AND n.found_name IS NOT NULL
             WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
@@ -495,8 +518,7 @@ BEGIN
                    NULL, NULL, NULL
             FROM renaming CROSS JOIN this CROSS JOIN key_of k
             JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-            JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
-            WHERE k.matches IS NOT NULL
+            JOIN returnable o ON o.role = 'up_archive'
           UNION ALL
           -- A column that is added again may need a default for the rows that are there, and had none.
             SELECT 'catalog', 450, place, name, format('restore the default of %s', name),
@@ -526,8 +548,8 @@ BEGIN
           SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name), format('DROP TABLE %s', o.sql_name),
                    format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))', o.sql_name, this.sql_name, k.matches),
                    format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-            FROM ours o CROSS JOIN this CROSS JOIN key_of k
-            WHERE o.role = 'up_archive' AND o.oid IS NOT NULL AND k.matches IS NOT NULL
+            FROM returnable o CROSS JOIN this CROSS JOIN key_of k
+            WHERE o.role = 'up_archive'
               AND EXISTS (SELECT 1 FROM renaming JOIN compared ON name = from_name AND verdict = 'add')
           ),
 

@@ -164,7 +164,8 @@ async function untilDone(
       batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
     }
   };
-  const onNotice = (notice: { message?: string | undefined }) => report(notice.message ?? '');
+  const onNotice = ({ severity, message }: Partial<DatabaseError>) =>
+    report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   connection.on('notice', onNotice);
   const started = performance.now();

@@ -62,14 +62,11 @@ export const upConflicts = [
   FROM compared WHERE verdict = 'leave'`,
   `
   SELECT 'note', 251, 0, NULL,
-         format('%s stays: %s', o.name, CASE WHEN k.columns IS NULL THEN 'the table has no primary key to give its values back by'
-                ELSE 'it holds values of columns that were there already' END),
+         format('%s stays: it has values that cannot come back by themselves, of %s', o.name, string_agg(s.name, ', ' ORDER BY s.attnum)),
          NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
-  FROM ours o CROSS JOIN key_of k
-  WHERE o.role = 'down_archive' AND o.oid IS NOT NULL
-    AND EXISTS (SELECT 1 FROM shape s CROSS JOIN this
-                WHERE s.role = 'down_archive' AND NOT quote_ident(s.name) = ANY (this.key)
-                  AND NOT EXISTS (SELECT 1 FROM compared c WHERE c.name = s.name AND c.verdict = 'add'))`,
+  FROM ours o CROSS JOIN this JOIN shape s ON s.role = o.role
+  WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false) AND s.name NOT IN (SELECT name FROM returned)
+  GROUP BY o.name, o.sql_name`,
 ];
 
 export const downNotes = [
@@ -82,4 +79,10 @@ export const downNotes = [
   SELECT 'note', 251, place, name,
          format('leave %s as %s, though it was %s: its type has been changed since', name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
   FROM compared WHERE verdict IN ('leave', 'foreign') AND type <> wanted_type`,
+  `
+  SELECT 'note', 253, 0, NULL, format('%s stays: its values cannot come back by themselves', o.name),
+         NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
+  FROM ours o
+  WHERE o.role = 'up_archive' AND o.oid IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM returnable r JOIN renaming ON true JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)`,
 ];

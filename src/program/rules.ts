@@ -65,6 +65,23 @@ key_of AS (
   FROM this
 ),
 
+-- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+returnable AS (
+  SELECT o.* FROM ours o CROSS JOIN this
+  WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
+    AND NOT EXISTS (
+      SELECT 1 FROM shape f
+      WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
+        AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+),
+returned AS (
+  SELECT c.place, c.name, c.fill, c.wanted_not_null
+  FROM compared c
+  JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+  JOIN returnable r ON r.role = a.role
+  WHERE c.verdict = 'add'
+),
+
 ${
   direction === 'up'
     ? ''

@@ -100,7 +100,7 @@ export const downRows = [
          format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%I IS NULL AND t.%I',
                 this.sql_name, to_name, empty, o.sql_name, k.matches, to_name, move_where), NULL, NULL, NULL
   FROM renaming CROSS JOIN this CROSS JOIN key_of k
-  JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
+  JOIN returnable o ON o.role = 'up_archive'
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
   JOIN compared n ON n.name = to_name AND n.found_name IS NOT NULL
   WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')`,
@@ -147,22 +147,17 @@ export const upCatalog = [
          format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
            CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
            ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
-  FROM compared c CROSS JOIN this CROSS JOIN key_of k
-  JOIN ours o ON o.role = 'down_archive'
-  JOIN shape a ON a.role = o.role AND a.name = c.name
-  WHERE c.verdict = 'add' AND k.matches IS NOT NULL
+  FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
   GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
   `
   -- $1: the number of rows that the step before gave back.
   SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
          format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-  FROM ours o CROSS JOIN this
-  WHERE o.role = 'down_archive' AND o.oid IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM shape s
-                    WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
-                      AND NOT EXISTS (SELECT 1 FROM compared c WHERE c.name = s.name AND c.verdict = 'add'))
-    AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add')`,
+  FROM returnable o CROSS JOIN this
+  WHERE o.role = 'down_archive'
+    AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
+                      AND s.name NOT IN (SELECT name FROM returned))`,
 ];
 
 export const downCatalog = [
@@ -180,8 +175,7 @@ export const downCatalog = [
          NULL, NULL, NULL
   FROM renaming CROSS JOIN this CROSS JOIN key_of k
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-  JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
-  WHERE k.matches IS NOT NULL`,
+  JOIN returnable o ON o.role = 'up_archive'`,
   `
   -- A column that is added again may need a default for the rows that are there, and had none.
   SELECT 'catalog', 450, place, name, format('restore the default of %s', name),
@@ -211,7 +205,7 @@ export const downCatalog = [
   SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name), format('DROP TABLE %s', o.sql_name),
          format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))', o.sql_name, this.sql_name, k.matches),
          format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-  FROM ours o CROSS JOIN this CROSS JOIN key_of k
-  WHERE o.role = 'up_archive' AND o.oid IS NOT NULL AND k.matches IS NOT NULL
+  FROM returnable o CROSS JOIN this CROSS JOIN key_of k
+  WHERE o.role = 'up_archive'
     AND EXISTS (SELECT 1 FROM renaming JOIN compared ON name = from_name AND verdict = 'add')`,
 ];
