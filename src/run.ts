@@ -164,7 +164,7 @@ async function untilDone(
       batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
     }
   };
-  const onNotice = ({ severity, message }: Partial<DatabaseError>) =>
+  const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   connection.on('notice', onNotice);
