@@ -48,9 +48,9 @@ export class DatabaseClient extends PostgresClient {
     return super.transaction(...args);
   }
 
-  override async query(connection: unknown, sql: unknown) {
+  override async query(connection: unknown, query: { sql: string } | string) {
     try {
-      return await super.query(connection, sql);
+      return await super.query(connection, typeof query === 'string' ? query : this.madeOnce(query));
     } catch (error) {
       const { code = '', message } = error as PostgresError;
       const advice = refusals[code];
@@ -58,11 +58,31 @@ export class DatabaseClient extends PostgresClient {
       throw advice ? new UserError(`${message.replace(/^.* - /s, '')}.\n${advice}`) : error;
     }
   }
+
+  /**
+   * Knex looks whether its tables are there, and makes them: of several that do so at once all but one fail, and some
+   * leave two rows in knex_migrations_lock, a lock that nobody can take. So each is made with its row, by one at a time.
+   */
+  private madeOnce(query: { sql: string }) {
+    const { tableName = 'knex_migrations' } = this.config.migrations ?? {};
+    const [create, table] = /^create table (.*?) \(/.exec(query.sql) ?? [];
+    const isLock = table?.endsWith(`"${tableName}_lock"`);
+    if (!create || !(isLock || table?.endsWith(`"${tableName}"`))) return query;
+    const row = `INSERT INTO ${table} (is_locked) SELECT 0 WHERE NOT EXISTS (SELECT FROM ${table})`;
+    return {
+      ...query,
+      sql: `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${makingTables});
+        CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? row : ''}`,
+    };
+  }
 }
 
 const readOnly =
   'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
   'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.';
+
+/** An advisory lock of ours, for the moment in which Knex's tables are made. */
+const makingTables = 7_017;
 
 /** By the server's code: what it may refuse the statements of Knex's migrator for, and what to do. */
 const refusals: Readonly<Record<string, string>> = {

@@ -1,0 +1,10 @@
+const { join } = require('node:path');
+
+/** Under load and under fire: `npm run test:fire` with small numbers, `npm run test:fire:full` with all of them. */
+module.exports = {
+  ...require('../../jest.config.js'),
+  rootDir: join(__dirname, '../..'),
+  testMatch: ['<rootDir>/test/fire/**/*.test.ts'],
+  testPathIgnorePatterns: ['/node_modules/'],
+  testTimeout: 600_000,
+};
