@@ -2,7 +2,7 @@ import { freshDatabase, loadState, type TestDatabase } from '../support/database
 import { knexCommand, knexFor, type Outcome } from '../support/knex';
 import { isFull } from './numbers';
 import { digest, loadProfiles, locksLeft, shapeOf, useNewColumns } from './profiles';
-import { psqlScript } from './psql';
+import { psqlScript, testWithPsql } from './psql';
 
 let database: TestDatabase;
 
@@ -73,28 +73,49 @@ describe('two at once: never half a change, no value lost', () => {
     for (const { code, stderr } of outcomes) if (code !== 0) expect(stderr).toContain('already locked');
   };
 
-  test.each<[string, Clash]>([
-    [
-      'migrate:latest and migrate:down',
-      { from: 'after', one: latest, other: down, isFine: succeededOrLockedOut, heal: latest },
-    ],
-    [
-      'migrate:down and migrate:down',
-      { from: 'after', one: down, other: down, isFine: succeededOrLockedOut, heal: latest },
-    ],
-    [
-      'migrate:latest and add_security_fields.sql',
-      { from: 'before', one: latest, other: addScript, isFine: succeeded, heal: latest },
-    ],
-    [
-      'migrate:down and remove_security_fields.sql',
-      { from: 'after', one: down, other: removeScript, isFine: succeeded, heal: latest },
-    ],
-    [
-      'both scripts',
-      { from: 'after', one: addScript, other: removeScript, isFine: succeeded, heal: addScript },
-    ],
-  ])('%s', async (_name, { from, one, other, isFine, heal }) => {
+  const clashes: Record<string, Clash> = {
+    'migrate:latest and migrate:down': {
+      from: 'after',
+      one: latest,
+      other: down,
+      isFine: succeededOrLockedOut,
+      heal: latest,
+    },
+    'migrate:down and migrate:down': {
+      from: 'after',
+      one: down,
+      other: down,
+      isFine: succeededOrLockedOut,
+      heal: latest,
+    },
+  };
+  const clashesWithPsql: Record<string, Clash> = {
+    'migrate:latest and add_security_fields.sql': {
+      from: 'before',
+      one: latest,
+      other: addScript,
+      isFine: succeeded,
+      heal: latest,
+    },
+    'migrate:down and remove_security_fields.sql': {
+      from: 'after',
+      one: down,
+      other: removeScript,
+      isFine: succeeded,
+      heal: latest,
+    },
+    'both scripts': {
+      from: 'after',
+      one: addScript,
+      other: removeScript,
+      isFine: succeeded,
+      heal: addScript,
+    },
+  };
+  test.each(Object.entries(clashes))('%s', (_name, clash) => run(clash));
+  testWithPsql.each(Object.entries(clashesWithPsql))('%s', (_name, clash) => run(clash));
+
+  async function run({ from, one, other, isFine, heal }: Clash) {
     const { client } = database;
     await loadProfiles(client, 2000);
     await latest();
@@ -111,5 +132,5 @@ describe('two at once: never half a change, no value lost', () => {
       await expectOneRecord();
       expect(await locksLeft(client)).toEqual([]);
     }
-  });
+  }
 });
