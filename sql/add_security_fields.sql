@@ -569,6 +569,7 @@ BEGIN
         table_name CONSTANT pg_catalog.text := 'user_profiles';
         found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
         found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
+        found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
         found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
         stage pg_catalog.record;
         budget_left pg_catalog.interval;
@@ -585,6 +586,7 @@ BEGIN
         -- statement that would not see every row fails.
         PERFORM pg_catalog.set_config('table_change.target', coalesce(pg_catalog.to_regclass('user_profiles')::pg_catalog.oid::pg_catalog.text, ''), true),
                 pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+                pg_catalog.set_config('standard_conforming_strings', 'on', true),
                 pg_catalog.set_config('row_security', 'off', true);
 
         -- 1. The table: there, ours to alter, on a server that can write.
@@ -620,7 +622,7 @@ BEGIN
             FOR held IN holders (stage.mode) LOOP
               RAISE EXCEPTION USING
                 ERRCODE = 'lock_not_available',
-                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, extract(epoch FROM stage.budget) * 1000),
+                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, round(extract(epoch FROM stage.budget) * 1000)),
                 DETAIL = coalesce('Held by ' || held.holders, 'Whoever held it has let go since.'),
                 HINT = coalesce('To end what is in the way: ' || held.remedy, 'Try again.');
             END LOOP;
@@ -714,7 +716,9 @@ BEGIN
           EXECUTE line;
         END IF;
         EXECUTE format('SET LOCAL lock_timeout = %L', found_lock_timeout);
-        PERFORM set_config('row_security', found_row_security, true), set_config('search_path', found_path, true);
+        PERFORM set_config('row_security', found_row_security, true),
+                set_config('standard_conforming_strings', found_strings, true),
+                set_config('search_path', found_path, true);
       END;
       EXIT;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
