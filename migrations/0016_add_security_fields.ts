@@ -3,6 +3,7 @@ import { tableChange } from '../src/table-change';
 export const { up, down, plan, verify, script } = tableChange({
   id: '0016',
   table: 'user_profiles',
+  why: 'Without it /mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.',
   after: "Run the application's migrations up to 0015 first.",
   django: { app: 'healthcare', migration: '0016_add_security_fields' },
   add: {

@@ -1,571 +1,619 @@
--- up user_profiles
-DO $script$
-#variable_conflict use_column
-DECLARE
-  -- How long it waits. SHARE UPDATE EXCLUSIVE, which makes no reader or writer wait, and the locks of one try
-  -- have limits of their own, further down.
-  first_sleep   CONSTANT pg_catalog.interval := '250 ms'; -- after the first failed try; doubles with each
-  longest_sleep CONSTANT pg_catalog.interval := '2000 ms';
-  jitter        CONSTANT pg_catalog.float8   := 0.25; -- a sleep is longer or shorter by up to this share
-  deadline      CONSTANT pg_catalog.interval := '120 s'; -- no new try later than this: make it longer to wait longer
+-- user_profiles: add 10 columns, rename backup_codes to mfa_backup_codes
+--
+-- Why       Without it /mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.
+-- What      Adds the columns below, and brings those that exist already to the declared shape where that
+--           loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and
+--           changes nothing.
+-- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
+--           or open it in any client and execute it as a whole. It is safe to repeat. With psql's exit code 0
+--           it is done; with 3 it was refused or has given up, and nothing has changed.
+-- Check     It ends with a report, a row a column. A second run says "nothing to do".
+-- Take back psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
+-- Needs     PostgreSQL 9.5 or later, the primary; a role that is the table's owner or a member of it, with CREATE
+--           on the table's schema; READ COMMITTED, the server's own default. The table is looked up on the
+--           search_path. A statement_timeout ends it early, with nothing changed: SET statement_timeout = 0.
+-- Locks     It prepares while others read and write. Then it locks them out for as long as the server needs for the
+--           work itself. It does not queue for that: a try that meets a long transaction gives way, says who
+--           holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until
+--           your COMMIT.
+-- Knex      npx knex migrate:latest sends the same program. Run after this script, it finds nothing left to do
+--           and records the migration as made.
+--
+--   Column                        Type                                            Null  Default
+--   failed_login_attempts         integer                                         no    0
+--   account_locked_until          timestamp with time zone                        yes
+--   password_reset_token          character varying(255)                          yes
+--   password_reset_token_expires  timestamp with time zone                        yes
+--   last_password_change          timestamp with time zone                        yes
+--   email_verification_token      character varying(255)                          yes
+--   email_verified                boolean                                         no    false
+--   email_verified_at             timestamp with time zone                        yes
+--   auth_provider                 character varying(50)                           yes
+--   external_id                   character varying(255)                          yes
+--   mfa_backup_codes              as backup_codes (or text, where there is none)  yes
+--
+-- In this file, in this order:
+--
+--   The waits            how long all tries wait, and one: the numbers that somebody may want to change
+--   1. refusals          why the change cannot be made here, or not by this role
+--   2. relations         what is to be locked
+--      holders           who is in the way
+--   3. to 5. rules       what is found, what is wanted, and the steps from the one to the other: the heart
+--   BEGIN                the program, which carries out the steps: paragraphs 1. to 9.
+--   The report
+--
+-- Rendered from the declaration with "npm run script": change that, and not this file.
 
-  path    CONSTANT pg_catalog.text        := pg_catalog.current_setting('search_path');
+DO $program$
+#variable_conflict use_column -- in a query a name means a column before a variable
+DECLARE
+  -- How long all tries wait.
+  deadline      CONSTANT pg_catalog.interval := '120 s'; -- no new try later than this
+  first_sleep   CONSTANT pg_catalog.interval := '250 ms'; -- after a failed try; doubles with every further one
+  longest_sleep CONSTANT pg_catalog.interval := '2000 ms';
+  jitter        CONSTANT pg_catalog.float8 := 0.25; -- a sleep is longer or shorter by up to this share
+
+  path    CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   started CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   tries   pg_catalog.int4 := 0;
   sleep   pg_catalog.interval;
   message pg_catalog.text;
   detail  pg_catalog.text;
   hint    pg_catalog.text;
+
+
+  -- How long one try waits for its locks.
+  lock_budget CONSTANT pg_catalog.interval := '200 ms'; -- in all, for those that make others wait
+  patience    CONSTANT pg_catalog.interval := '500 ms'; -- beyond deadlock_timeout, for the one that does not
+
+  -- 1. Why the change cannot be made here; no row where it can.
+  refusals CURSOR FOR
+    SELECT replace(problem, '%s', 'user_profiles') AS problem, advice, blind
+    FROM (SELECT nullif(current_setting('table_change.target'), '')::oid AS oid) wanted
+    LEFT JOIN pg_class c ON c.oid = wanted.oid
+    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_roles o ON o.oid = c.relowner
+    LEFT JOIN pg_roles me ON me.rolname = current_user
+    CROSS JOIN LATERAL (VALUES
+      (1, false, pg_is_in_recovery(),
+       'this server is a standby: it cannot be changed, and %s is changed on its primary',
+       'Connect to the primary and run it there; the standby follows by itself.'),
+      (2, false, current_setting('transaction_read_only') = 'on',
+       'this session is read-only, so %s cannot be changed',
+       'See default_transaction_read_only: SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
+      (3, false, current_setting('transaction_isolation') <> 'read committed',
+       'this transaction is ' || upper(current_setting('transaction_isolation')) || ': it would go on seeing %s as it was before the lock',
+       'Run it under READ COMMITTED: SET default_transaction_isolation = ''read committed''; then again.'),
+      (4, true, c.oid IS NULL,
+       'there is no table %s on the search_path of ' || quote_ident(current_user) || ' in database ' || quote_ident(current_database()),
+       'Run the application''s migrations up to 0015 first. If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
+      (5, true, c.relkind NOT IN ('r', 'p'),
+       '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+                                    ELSE 'relation of kind "' || c.relkind::text || '"' END || ', not a table',
+       'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. A foreign table is changed on its own server.'),
+      (6, true, c.relpersistence = 't',
+       '%s is a temporary table of this session, which hides the real one',
+       'Drop the temporary table or use a new session, then run it again.'),
+      (7, true, to_jsonb(c) ->> 'relispartition' = 'true',
+       '%s is a partition',
+       'Change the partitioned table that it belongs to: its partitions follow.'),
+      (8, false, NOT pg_has_role(c.relowner, 'USAGE'),
+       '%s belongs to ' || quote_ident(o.rolname) || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
+       'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
+      (9, false, NOT (has_schema_privilege(n.oid, 'CREATE') AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
+       'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
+         || ' may not create one in schema ' || quote_ident(n.nspname),
+       format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.', n.nspname, o.rolname))
+    ) reason (place, blind, applies, problem, advice)
+    WHERE applies
+    ORDER BY place;
+
+  -- 2. What is to be locked, and who holds it.
+  relations CURSOR FOR
+    WITH RECURSIVE tree (oid, depth) AS (
+      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
+      UNION ALL
+      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+    )
+    SELECT format('%I.%I', n.nspname, c.relname) AS sql_name
+    FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    GROUP BY n.nspname, c.relname, c.oid
+    ORDER BY min(tree.depth), c.oid;
+  holders CURSOR (asked_mode pg_catalog.text) FOR
+    WITH RECURSIVE tree (oid, depth) AS (
+      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
+      UNION ALL
+      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+    ),
+    holder AS (
+      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, a.query
+      FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+      WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND l.pid IS DISTINCT FROM pg_backend_pid()
+        AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
+        AND (asked_mode <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
+    )
+    SELECT string_agg(
+             CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
+                  ELSE format('pid %s, user %s%s, %s', pid, coalesce(usename, 'unknown'),
+                              ', application ' || quote_literal(nullif(application_name, '')),
+                              CASE WHEN state IS NULL THEN 'state hidden from this role'
+                                   ELSE format('%s, transaction open for %s s: %s', state,
+                                     round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1),
+                                     left(split_part(regexp_replace(query, '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1), 100)) END)
+             END, chr(10) ORDER BY xact_start) AS holders,
+           string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
+    FROM holder;
+
+  -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
+  rules CURSOR FOR
+    WITH RECURSIVE
+    tree (oid, depth) AS (
+      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
+      UNION ALL
+      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+    ),
+    -- Set it to true to go on although a trigger function reads a column that changes its name.
+    ignoring (dependents) AS (VALUES (false)),
+
+    -- What is declared: the columns to add, and the one to rename.
+    declared (place, name, type, not_null, default_expr) AS (
+      VALUES
+        (1, 'failed_login_attempts', 'integer', true, '0'::text),
+        (2, 'account_locked_until', 'timestamp with time zone', false, NULL::text),
+        (3, 'password_reset_token', 'character varying(255)', false, NULL::text),
+        (4, 'password_reset_token_expires', 'timestamp with time zone', false, NULL::text),
+        (5, 'last_password_change', 'timestamp with time zone', false, NULL::text),
+        (6, 'email_verification_token', 'character varying(255)', false, NULL::text),
+        (7, 'email_verified', 'boolean', true, 'false'::text),
+        (8, 'email_verified_at', 'timestamp with time zone', false, NULL::text),
+        (9, 'auth_provider', 'character varying(50)', false, NULL::text),
+        (10, 'external_id', 'character varying(255)', false, NULL::text)
+    ),
+    renaming (from_name, to_name, type, move_where, empty) AS (
+      VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
+    ),
+
+    -- The table. Its key: the primary key, which inheritance (unlike partitioning) does not extend to children.
+    this AS (
+      SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
+             o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
+             (SELECT sum(pg_relation_size(t.oid)) FROM tree t) AS bytes,
+             (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
+              FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+              WHERE i.indrelid = c.oid AND i.indisprimary
+                AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhparent = c.oid))) AS key,
+             (SELECT max(a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid) AS last_attnum
+      FROM pg_class c
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_roles o ON o.oid = c.relowner
+      JOIN pg_roles me ON me.rolname = current_user
+      WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
+    ),
+
+    -- Our own tables beside it, where they exist: the shape before up, and the values that each way put aside.
+    ours AS (
+      SELECT r.role, format('%I.%I', this.schema, r.name) AS sql_name, r.name, c.oid
+      FROM this
+      CROSS JOIN (VALUES
+        ('before', 'user_profiles_0016_before'),
+        ('up_archive', 'user_profiles_0016_up_archive'),
+        ('down_archive', 'user_profiles_0016_down_archive')
+      ) r (role, name)
+      LEFT JOIN pg_namespace n ON n.nspname = this.schema
+      LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
+    ),
+
+    -- The shape of every column of these tables. attidentity and attgenerated are read through to_jsonb,
+    -- because older catalogs lack them; a NOT NULL that was never proved (18) does not count as one.
+    shape AS (
+      SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
+             coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type y ON y.oid = a.atttypid
+                       WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
+             a.attnotnull AND NOT EXISTS (
+               SELECT 1 FROM pg_constraint k
+               WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
+             ) AS not_null,
+             pg_get_expr(d.adbin, d.adrelid) AS default_expr,
+             CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
+                  WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
+             col_description(a.attrelid, a.attnum) AS comment
+      FROM (SELECT 'found' AS role, oid FROM this UNION ALL SELECT role, oid FROM ours) s
+      JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      CROSS JOIN LATERAL (SELECT format_type(a.atttypid, a.atttypmod)) f (type)
+      CROSS JOIN LATERAL (SELECT f.type,
+               CASE WHEN f.type = 'text' OR f.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
+                    WHEN f.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
+               CASE WHEN f.type ~ '^character varying\([0-9]+\)$' THEN substring(f.type FROM '[0-9]+')::integer
+                    WHEN f.type IN ('text', 'character varying') THEN 2147483647
+                    WHEN f.type = 'smallint' THEN 2 WHEN f.type = 'integer' THEN 4 WHEN f.type = 'bigint' THEN 8 END) t (type, family, width)
+    ),
+
+    -- The shape that is wanted, and what fills a NULL where none may be.
+    wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
+      SELECT place, name, type, '', not_null, default_expr, default_expr FROM declared
+      UNION ALL
+      SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type), coalesce(taker.collate_as, giver.collate_as, ''),
+             false, NULL, NULL
+      FROM renaming
+      LEFT JOIN shape taker ON taker.role = 'found' AND taker.name = to_name
+      LEFT JOIN shape giver ON giver.role = 'found' AND giver.name = from_name
+    ),
+
+    -- One name gives its column to the other where only the giver is there and only the taker is wanted.
+    handover (giver, taker) AS (
+      SELECT from_name, to_name FROM renaming
+    ),
+    renamed AS (
+      SELECT giver, taker FROM handover
+      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = giver)
+        AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = taker)
+        AND EXISTS (SELECT 1 FROM wanted WHERE name = taker)
+        AND NOT EXISTS (SELECT 1 FROM wanted WHERE name = giver)
+    ),
+
+    -- Every column concerned. verdict: add, drop, same, widen, leave (it holds all that is wanted), narrow,
+    -- foreign (a type that cannot be brought to the wanted one without loss or a rewrite).
+    compared AS (
+      SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name, f.attnum, f.attinhcount,
+             f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
+             w.type AS wanted_type, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
+             w.default_expr AS wanted_default, w.fill,
+             replace(replace(coalesce(f.special, f.type), 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
+             replace(replace(w.type, 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
+             CASE
+               WHEN f.name IS NULL THEN 'add'
+               WHEN w.name IS NULL THEN 'drop'
+               WHEN f.special IS NOT NULL THEN 'foreign'
+               WHEN f.type = w.type THEN 'same'
+               WHEN f.family = 'text' AND f.family = v.family AND f.width < v.width THEN 'widen'
+               WHEN f.family = v.family AND f.width >= v.width THEN 'leave'
+               ELSE 'foreign'
+             END AS verdict,
+             f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
+             -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
+             btrim(regexp_replace(coalesce(f.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') = btrim(regexp_replace(coalesce(w.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') AS same_default
+      FROM wanted w
+      CROSS JOIN LATERAL (SELECT w.type,
+               CASE WHEN w.type = 'text' OR w.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
+                    WHEN w.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
+               CASE WHEN w.type ~ '^character varying\([0-9]+\)$' THEN substring(w.type FROM '[0-9]+')::integer
+                    WHEN w.type IN ('text', 'character varying') THEN 2147483647
+                    WHEN w.type = 'smallint' THEN 2 WHEN w.type = 'integer' THEN 4 WHEN w.type = 'bigint' THEN 8 END) v (type, family, width)
+      FULL JOIN (
+        SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
+        FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
+        WHERE s.role = 'found'
+          AND (s.name IN (SELECT name FROM declared) OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+      ) f ON f.future_name = w.name
+    ),
+
+    -- Objects that depend on a column, with the first line of their definition. along: DROP COLUMN takes them along.
+    dependent AS (
+      SELECT d.attnum, d.catalog, d.objid, d.along,
+             coalesce(v.what, d.what) || coalesce(': ' || left(split_part(btrim(CASE d.catalog
+               WHEN 'pg_rewrite' THEN coalesce(v.definition, pg_get_ruledef(d.objid))
+               WHEN 'pg_trigger' THEN pg_get_triggerdef(d.objid)
+               WHEN 'pg_constraint' THEN pg_get_constraintdef(d.objid)
+               WHEN 'pg_class' THEN CASE WHEN d.objsubid = 0 THEN pg_get_indexdef(d.objid) END
+             END), chr(10), 1), 80), '') AS what
+      FROM (
+        SELECT d.refobjsubid AS attnum, d.classid::regclass::text AS catalog, d.objid, d.objsubid,
+               pg_describe_object(d.classid, d.objid, d.objsubid) AS what, bool_or(d.deptype IN ('a', 'i')) AS along
+        FROM pg_depend d CROSS JOIN this
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
+        GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
+      ) d
+      LEFT JOIN LATERAL (SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what, pg_get_viewdef(w.ev_class) AS definition
+                         FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN') v ON true
+      -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
+      WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
+        AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
+    ),
+    blocker AS (
+      SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
+      FROM compared c JOIN dependent d ON d.attnum = c.attnum
+      WHERE CASE c.verdict
+              WHEN 'drop' THEN NOT d.along
+              -- A generated column is a part of pg_class, an index is not; indexes survive.
+              ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc', 'pg_publication_rel')
+                OR d.what LIKE 'column %'
+            END
+      GROUP BY c.name, c.found_name, c.place, c.verdict
+    ),
+
+    -- Functions whose text has the name of a column that goes, and what they are to the table: fatal where the
+    -- function is a trigger's and takes the column out of the row, which fails at every write.
+    reading AS (
+      SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
+             t.oid IS NOT NULL AND p.prosrc ~* ('\m(new|old)\s*\.\s*"?' || g.pattern) AS fatal,
+             left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
+      FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\W)', '\\\1', 'g') || '\M' AS pattern
+            FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
+      JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
+      JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+      JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
+    ),
+
+    -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
+    archiving AS (
+      SELECT quote_ident(from_name) AS columns,
+             format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)', from_name, to_name, empty) AS holds
+      FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
+    ),
+    key_of AS (
+      SELECT array_to_string(key, ', ') AS columns,
+             (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
+      FROM this
+    ),
+
+    -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+    returnable AS (
+      SELECT o.* FROM ours o CROSS JOIN this
+      WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
+        AND NOT EXISTS (
+          SELECT 1 FROM shape f
+          WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
+            AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+    ),
+    returned AS (
+      SELECT c.place, c.name, c.fill, c.wanted_not_null
+      FROM compared c
+      JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+      JOIN returnable r ON r.role = a.role
+      WHERE c.verdict = 'add'
+    ),
+
+    -- The rules, a SELECT each.
+    rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
+    SELECT 'conflict', 170, place, name,
+             format('%s %s: it is used by %s', found_name, CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END, what) AS words,
+             NULL::text, NULL::text, NULL::text,
+             'Drop what uses it, run this again, and create it anew.'
+      FROM blocker WHERE verdict IN ('drop', 'widen')
+    UNION ALL
+    SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
+             format('the trigger function %s reads %s from the row, so that every write would fail: %s', what, name, line), NULL, NULL, NULL,
+             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
+                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+      FROM reading CROSS JOIN ignoring WHERE fatal
+    UNION ALL
+    SELECT 'warning', 200, place, name,
+             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, and may find nothing under that name from now on: %s'
+                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END, what, name, line), NULL, NULL, NULL, NULL
+      FROM reading WHERE NOT fatal
+    UNION ALL
+    SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
+             'The way back does not make it anew.'
+      FROM compared c JOIN dependent d ON d.attnum = c.attnum
+      WHERE c.verdict = 'drop' AND d.along
+    UNION ALL
+    SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
+             'A subscriber without the columns stops at the next write: migrate the subscribers first, then this server.'
+      FROM pg_depend d CROSS JOIN this
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0 AND d.classid::regclass::text = 'pg_publication_rel'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+    UNION ALL
+    SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name), NULL, NULL, NULL,
+             'If the table is published to it: migrate the subscribers first, then this server.'
+      FROM pg_replication_slots
+      WHERE slot_type = 'logical' AND database = current_database() AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+    UNION ALL
+    -- By query_to_xml, because servers before 10 have no such catalog.
+      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
+             'Migrate this server first, then the one that publishes.'
+      FROM this
+      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
+        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid), false, false, '')::text LIKE '%<row%'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+    UNION ALL
+    -- A column that differs only in case would be left behind.
+      SELECT 'conflict', 100, s.attnum::integer, s.name,
+             format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
+             NULL::text, NULL::text, NULL::text,
+             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.', this.sql_name, s.name, lower(s.name))
+      FROM shape s CROSS JOIN this
+      WHERE s.role = 'found' AND s.name <> lower(s.name)
+        AND (lower(s.name) IN (SELECT name FROM declared)
+          OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+    UNION ALL
+    SELECT 'conflict', 110, place, found_name,
+             format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
+             'Make the change to the parent table: its children follow.'
+      FROM compared WHERE attinhcount > 0
+    UNION ALL
+    SELECT 'conflict', 120, place, c.name,
+             format('%s has a column %s of its own, and %s is to get one', h.inhrelid::regclass, c.name, this.sql_name),
+             NULL, NULL, NULL,
+             format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;', h.inhrelid::regclass, c.name, c.name || '_old')
+      FROM compared c CROSS JOIN this
+      JOIN pg_inherits h ON h.inhparent = this.oid
+      JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
+      WHERE verdict = 'add'
+    UNION ALL
+    -- Dropped columns keep their number, so the limit comes nearer with every up and down.
+      SELECT 'conflict', 130, 0, NULL,
+             format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left', count(*), 1600 - this.last_attnum),
+             NULL, NULL, NULL,
+             'Columns that were dropped count too. Copy the table into a new one (pg_dump and restore) to get their numbers back.'
+      FROM compared CROSS JOIN this WHERE verdict = 'add'
+      GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
+    UNION ALL
+    SELECT 'conflict', 140, place, name,
+             format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type), NULL, NULL, NULL,
+             format('Rename or convert it first, for example: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
+                    this.sql_name, found_name, found_name || '_old')
+      FROM compared CROSS JOIN this WHERE verdict = 'foreign'
+    UNION ALL
+    -- Both names: values can move only where no value can fail to convert.
+      SELECT 'conflict', 150, 0, to_name,
+             format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other', from_name, o.short_type, to_name, n.short_type),
+             NULL, NULL, NULL, format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
+      FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
+      WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
+    UNION ALL
+    SELECT 'conflict', 160, 0, move_where,
+             format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not', from_name, to_name, move_where),
+             NULL, NULL, NULL, format('Add %s, or drop the one of the two columns that nobody uses.', move_where)
+      FROM renaming JOIN compared o ON o.name = from_name
+      WHERE o.verdict = 'drop'
+        AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
+    UNION ALL
+    SELECT 'note', 250, place, name,
+             format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
+      FROM compared WHERE verdict = 'leave'
+    UNION ALL
+    SELECT 'note', 251, 0, NULL,
+             format('%s stays: it has values that cannot come back by themselves, of %s', o.name, string_agg(s.name, ', ' ORDER BY s.attnum)),
+             NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
+      FROM ours o CROSS JOIN this JOIN shape s ON s.role = o.role
+      WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false) AND s.name NOT IN (SELECT name FROM returned)
+      GROUP BY o.name, o.sql_name
+    UNION ALL
+    SELECT 'rows', 305, 0, NULL,
+             format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
+             NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
+             'Add a primary key, or save and clear the values yourself.'
+      FROM archiving CROSS JOIN this WHERE this.key IS NULL
+    UNION ALL
+    SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
+             NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
+             format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. Then run this again.', o.sql_name)
+      FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
+    UNION ALL
+    SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
+             format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s', o.sql_name, k.columns, a.columns, this.sql_name, holds),
+             format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
+             format('no archive: no row has a value in %s', a.columns), NULL
+      FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
+      WHERE k.columns IS NOT NULL
+    UNION ALL
+    SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
+             format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
+                    (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
+                     FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
+                     JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
+                     JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
+                     WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
+             format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
+      FROM ours o CROSS JOIN this
+      WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
+    UNION ALL
+    SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name), NULL, NULL, NULL
+      FROM compared CROSS JOIN this
+      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+    UNION ALL
+    -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
+      -- moves only where the owner has them switched on.
+      SELECT 'rows', 310, 0, to_name,
+             format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
+             format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
+                    this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
+      FROM renaming CROSS JOIN this
+      JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
+      JOIN compared n ON n.name = to_name
+    UNION ALL
+    SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
+             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
+      FROM renamed CROSS JOIN this
+    UNION ALL
+    -- Values that were archived from a wider column need it as wide again.
+      SELECT 'catalog', 420, c.place, c.name,
+             format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
+             format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
+                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null THEN ' NOT NULL' END), NULL, NULL, NULL
+      FROM compared c
+      LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
+      WHERE verdict = 'add'
+    UNION ALL
+    SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
+             format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
+      FROM compared WHERE verdict = 'widen'
+    UNION ALL
+    SELECT 'catalog', 420, place, name,
+             CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
+                  ELSE format('set the default of %s to %s', name, wanted_default) END,
+             CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
+                  ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
+      FROM compared WHERE akin AND NOT same_default
+    UNION ALL
+    SELECT 'catalog', 420, place, name, format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
+             format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END), NULL, NULL, NULL
+      FROM compared
+      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null AND (fill IS NOT NULL OR NOT wanted_not_null)
+    UNION ALL
+    SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
+      FROM compared WHERE verdict = 'drop'
+    UNION ALL
+    SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
+             format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
+               CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
+               ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
+      FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
+      GROUP BY this.sql_name, o.name, o.sql_name, k.matches
+    UNION ALL
+    -- $1: the number of rows that the step before gave back.
+      SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
+             format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
+             format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
+      FROM returnable o CROSS JOIN this
+      WHERE o.role = 'down_archive'
+        AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
+                          AND s.name NOT IN (SELECT name FROM returned))
+    ),
+
+    -- What frames them, where there is anything to do at all.
+    step AS (
+      SELECT * FROM rule
+    UNION ALL
+    SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
+             format('CREATE TABLE %s (%s)', o.sql_name, (
+               SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
+                                        CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
+               FROM compared WHERE found_name IS NOT NULL))
+             || coalesce((SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
+                          FROM compared WHERE comment IS NOT NULL), '')
+             || format('; COMMENT ON TABLE %s IS %L', o.sql_name, 'The columns as they were: the way back reads it and drops it.'),
+             NULL, NULL, NULL
+      FROM ours o
+      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
+    UNION ALL
+
+      SELECT 'prepare', 301, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
+             format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
+                    (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
+                     FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
+                     JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
+                     JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
+                     WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
+             format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
+      FROM ours o CROSS JOIN this
+      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
+    UNION ALL
+      SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
+             format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
+      FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
+      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
+    )
+    SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
+           array_agg(col ORDER BY place, words) AS columns,
+           array_agg(words ORDER BY place, words) AS words,
+           CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
+             || string_agg(sql, ', ' ORDER BY place, words) AS sql,
+           min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
+    FROM step CROSS JOIN this
+    GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
+             CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
+    ORDER BY position, min(place), min(words);
 BEGIN
   LOOP
     BEGIN
-      -- One try. It leaves the whole change behind, or nothing.
       DECLARE
-        -- 1. Why the change cannot be made here; no row where it can.
-        refusals CURSOR FOR
-          SELECT replace(problem, '%s', 'user_profiles') AS problem, advice, blind
-          FROM (SELECT nullif(current_setting('table_change.target'), '')::oid AS oid) wanted
-          LEFT JOIN pg_class c ON c.oid = wanted.oid
-          LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-          LEFT JOIN pg_roles o ON o.oid = c.relowner
-          LEFT JOIN pg_roles me ON me.rolname = current_user
-          CROSS JOIN LATERAL (VALUES
-            (1, false, pg_is_in_recovery(),
-             'this server is a standby: it cannot be changed, and %s is changed on its primary',
-             'Connect to the primary and run it there; the standby follows by itself.'),
-            (2, false, current_setting('transaction_read_only') = 'on',
-             'this session is read-only, so %s cannot be changed',
-             'See default_transaction_read_only: SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
-            (3, false, current_setting('transaction_isolation') <> 'read committed',
-             'this transaction is ' || upper(current_setting('transaction_isolation')) || ': it would go on seeing %s as it was before the lock',
-             'Run it under READ COMMITTED: SET default_transaction_isolation = ''read committed''; then again.'),
-            (4, true, c.oid IS NULL,
-             'there is no table %s on the search_path of ' || quote_ident(current_user) || ' in database ' || quote_ident(current_database()),
-             'Run the application''s migrations up to 0015 first. If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
-            (5, true, c.relkind NOT IN ('r', 'p'),
-             '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
-                                          ELSE 'relation of kind "' || c.relkind::text || '"' END || ', not a table',
-             'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. A foreign table is changed on its own server.'),
-            (6, true, c.relpersistence = 't',
-             '%s is a temporary table of this session, which hides the real one',
-             'Drop the temporary table or use a new session, then run it again.'),
-            (7, true, to_jsonb(c) ->> 'relispartition' = 'true',
-             '%s is a partition',
-             'Change the partitioned table that it belongs to: its partitions follow.'),
-            (8, false, NOT pg_has_role(c.relowner, 'USAGE'),
-             '%s belongs to ' || quote_ident(o.rolname) || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
-             'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-            (9, false, NOT (has_schema_privilege(n.oid, 'CREATE') AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
-             'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
-               || ' may not create one in schema ' || quote_ident(n.nspname),
-             format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.', n.nspname, o.rolname))
-          ) reason (place, blind, applies, problem, advice)
-          WHERE applies
-          ORDER BY place;
-
-        -- 2. What is to be locked, and who holds it.
-        relations CURSOR FOR
-          WITH RECURSIVE tree (oid, depth) AS (
-            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-            UNION ALL
-            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-          )
-          SELECT format('%I.%I', n.nspname, c.relname) AS sql_name
-          FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-          GROUP BY n.nspname, c.relname, c.oid
-          ORDER BY min(tree.depth), c.oid;
-        holders CURSOR (asked_mode pg_catalog.text) FOR
-          WITH RECURSIVE tree (oid, depth) AS (
-            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-            UNION ALL
-            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-          ),
-          holder AS (
-            SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, a.query
-            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-            WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
-              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND l.pid IS DISTINCT FROM pg_backend_pid()
-              AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
-              AND (asked_mode <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
-          )
-          SELECT string_agg(
-                   CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
-                        ELSE format('pid %s, user %s%s, %s', pid, coalesce(usename, 'unknown'),
-                                    ', application ' || quote_literal(nullif(application_name, '')),
-                                    CASE WHEN state IS NULL THEN 'state hidden from this role'
-                                         ELSE format('%s, transaction open for %s s: %s', state,
-                                           round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1),
-                                           left(split_part(regexp_replace(query, '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1), 100)) END)
-                   END, chr(10) ORDER BY xact_start) AS holders,
-                 string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
-          FROM holder;
-
-        -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
-        rules CURSOR FOR
-          WITH RECURSIVE
-          tree (oid, depth) AS (
-            SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-            UNION ALL
-            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-          ),
-          -- Set it to true to go on although a trigger function reads a column that changes its name.
-          ignoring (dependents) AS (VALUES (false)),
-
-          -- What is declared: the columns to add, and the one to rename.
-          declared (place, name, type, not_null, default_expr) AS (
-            VALUES
-              (1, 'failed_login_attempts', 'integer', true, '0'::text),
-              (2, 'account_locked_until', 'timestamp with time zone', false, NULL::text),
-              (3, 'password_reset_token', 'character varying(255)', false, NULL::text),
-              (4, 'password_reset_token_expires', 'timestamp with time zone', false, NULL::text),
-              (5, 'last_password_change', 'timestamp with time zone', false, NULL::text),
-              (6, 'email_verification_token', 'character varying(255)', false, NULL::text),
-              (7, 'email_verified', 'boolean', true, 'false'::text),
-              (8, 'email_verified_at', 'timestamp with time zone', false, NULL::text),
-              (9, 'auth_provider', 'character varying(50)', false, NULL::text),
-              (10, 'external_id', 'character varying(255)', false, NULL::text)
-          ),
-          renaming (from_name, to_name, type, move_where, empty) AS (
-            VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
-          ),
-
-          -- The table. Its key: the primary key, which inheritance (unlike partitioning) does not extend to children.
-          this AS (
-            SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
-                   o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-                   (SELECT sum(pg_relation_size(t.oid)) FROM tree t) AS bytes,
-                   (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
-                    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-                    WHERE i.indrelid = c.oid AND i.indisprimary
-                      AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhparent = c.oid))) AS key,
-                   (SELECT max(a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid) AS last_attnum
-            FROM pg_class c
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_roles o ON o.oid = c.relowner
-            JOIN pg_roles me ON me.rolname = current_user
-            WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
-          ),
-
-          -- Our own tables beside it, where they exist: the shape before up, and the values that each way put aside.
-          ours AS (
-            SELECT r.role, format('%I.%I', this.schema, r.name) AS sql_name, r.name, c.oid
-            FROM this
-            CROSS JOIN (VALUES
-              ('before', 'user_profiles_0016_before'),
-              ('up_archive', 'user_profiles_0016_up_archive'),
-              ('down_archive', 'user_profiles_0016_down_archive')
-            ) r (role, name)
-            LEFT JOIN pg_namespace n ON n.nspname = this.schema
-            LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
-          ),
-
-          -- The shape of every column of these tables. attidentity and attgenerated are read through to_jsonb,
-          -- because older catalogs lack them; a NOT NULL that was never proved (18) does not count as one.
-          shape AS (
-            SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
-                   coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                             FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type y ON y.oid = a.atttypid
-                             WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
-                   a.attnotnull AND NOT EXISTS (
-                     SELECT 1 FROM pg_constraint k
-                     WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
-                   ) AS not_null,
-                   pg_get_expr(d.adbin, d.adrelid) AS default_expr,
-                   CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
-                   col_description(a.attrelid, a.attnum) AS comment
-            FROM (SELECT 'found' AS role, oid FROM this UNION ALL SELECT role, oid FROM ours) s
-            JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
-            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            CROSS JOIN LATERAL (SELECT format_type(a.atttypid, a.atttypmod)) f (type)
-            CROSS JOIN LATERAL (SELECT f.type,
-                     CASE WHEN f.type = 'text' OR f.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
-                          WHEN f.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
-                     CASE WHEN f.type ~ '^character varying\([0-9]+\)$' THEN substring(f.type FROM '[0-9]+')::integer
-                          WHEN f.type IN ('text', 'character varying') THEN 2147483647
-                          WHEN f.type = 'smallint' THEN 2 WHEN f.type = 'integer' THEN 4 WHEN f.type = 'bigint' THEN 8 END) t (type, family, width)
-          ),
-
-          -- The shape that is wanted, and what fills a NULL where none may be.
-          wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
-            SELECT place, name, type, '', not_null, default_expr, default_expr FROM declared
-            UNION ALL
-            SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type), coalesce(taker.collate_as, giver.collate_as, ''),
-                   false, NULL, NULL
-            FROM renaming
-            LEFT JOIN shape taker ON taker.role = 'found' AND taker.name = to_name
-            LEFT JOIN shape giver ON giver.role = 'found' AND giver.name = from_name
-          ),
-
-          -- One name gives its column to the other where only the giver is there and only the taker is wanted.
-          handover (giver, taker) AS (
-            SELECT from_name, to_name FROM renaming
-          ),
-          renamed AS (
-            SELECT giver, taker FROM handover
-            WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = giver)
-              AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = taker)
-              AND EXISTS (SELECT 1 FROM wanted WHERE name = taker)
-              AND NOT EXISTS (SELECT 1 FROM wanted WHERE name = giver)
-          ),
-
-          -- Every column concerned. verdict: add, drop, same, widen, leave (it holds all that is wanted), narrow,
-          -- foreign (a type that cannot be brought to the wanted one without loss or a rewrite).
-          compared AS (
-            SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name, f.attnum, f.attinhcount,
-                   f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
-                   w.type AS wanted_type, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
-                   w.default_expr AS wanted_default, w.fill,
-                   replace(replace(coalesce(f.special, f.type), 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
-                   replace(replace(w.type, 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
-                   CASE
-                     WHEN f.name IS NULL THEN 'add'
-                     WHEN w.name IS NULL THEN 'drop'
-                     WHEN f.special IS NOT NULL THEN 'foreign'
-                     WHEN f.type = w.type THEN 'same'
-                     WHEN f.family = 'text' AND f.family = v.family AND f.width < v.width THEN 'widen'
-                     WHEN f.family = v.family AND f.width >= v.width THEN 'leave'
-                     ELSE 'foreign'
-                   END AS verdict,
-                   f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
-                   -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-                   btrim(regexp_replace(coalesce(f.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') = btrim(regexp_replace(coalesce(w.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') AS same_default
-            FROM wanted w
-            CROSS JOIN LATERAL (SELECT w.type,
-                     CASE WHEN w.type = 'text' OR w.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
-                          WHEN w.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
-                     CASE WHEN w.type ~ '^character varying\([0-9]+\)$' THEN substring(w.type FROM '[0-9]+')::integer
-                          WHEN w.type IN ('text', 'character varying') THEN 2147483647
-                          WHEN w.type = 'smallint' THEN 2 WHEN w.type = 'integer' THEN 4 WHEN w.type = 'bigint' THEN 8 END) v (type, family, width)
-            FULL JOIN (
-              SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
-              FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
-              WHERE s.role = 'found'
-                AND (s.name IN (SELECT name FROM declared) OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
-            ) f ON f.future_name = w.name
-          ),
-
-          -- Objects that depend on a column, with the first line of their definition. along: DROP COLUMN takes them along.
-          dependent AS (
-            SELECT d.attnum, d.catalog, d.objid, d.along,
-                   coalesce(v.what, d.what) || coalesce(': ' || left(split_part(btrim(CASE d.catalog
-                     WHEN 'pg_rewrite' THEN coalesce(v.definition, pg_get_ruledef(d.objid))
-                     WHEN 'pg_trigger' THEN pg_get_triggerdef(d.objid)
-                     WHEN 'pg_constraint' THEN pg_get_constraintdef(d.objid)
-                     WHEN 'pg_class' THEN CASE WHEN d.objsubid = 0 THEN pg_get_indexdef(d.objid) END
-                   END), chr(10), 1), 80), '') AS what
-            FROM (
-              SELECT d.refobjsubid AS attnum, d.classid::regclass::text AS catalog, d.objid, d.objsubid,
-                     pg_describe_object(d.classid, d.objid, d.objsubid) AS what, bool_or(d.deptype IN ('a', 'i')) AS along
-              FROM pg_depend d CROSS JOIN this
-              WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
-              GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
-            ) d
-            LEFT JOIN LATERAL (SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what, pg_get_viewdef(w.ev_class) AS definition
-                               FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN') v ON true
-            -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
-            WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
-              AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
-          ),
-          blocker AS (
-            SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
-            FROM compared c JOIN dependent d ON d.attnum = c.attnum
-            WHERE CASE c.verdict
-                    WHEN 'drop' THEN NOT d.along
-                    -- A generated column is a part of pg_class, an index is not; indexes survive.
-                    ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc', 'pg_publication_rel')
-                      OR d.what LIKE 'column %'
-                  END
-            GROUP BY c.name, c.found_name, c.place, c.verdict
-          ),
-
-          -- Functions whose text has the name of a column that goes, and what they are to the table: fatal where the
-          -- function is a trigger's and takes the column out of the row, which fails at every write.
-          reading AS (
-            SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
-                   t.oid IS NOT NULL AND p.prosrc ~* ('\m(new|old)\s*\.\s*"?' || g.pattern) AS fatal,
-                   left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
-            FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\W)', '\\\1', 'g') || '\M' AS pattern
-                  FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
-            JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
-            JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
-            JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-            LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
-          ),
-
-          -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
-          archiving AS (
-            SELECT quote_ident(from_name) AS columns,
-                   format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)', from_name, to_name, empty) AS holds
-            FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
-          ),
-          key_of AS (
-            SELECT array_to_string(key, ', ') AS columns,
-                   (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
-            FROM this
-          ),
-
-          -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
-          returnable AS (
-            SELECT o.* FROM ours o CROSS JOIN this
-            WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
-              AND NOT EXISTS (
-                SELECT 1 FROM shape f
-                WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
-                  AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
-          ),
-          returned AS (
-            SELECT c.place, c.name, c.fill, c.wanted_not_null
-            FROM compared c
-            JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
-            JOIN returnable r ON r.role = a.role
-            WHERE c.verdict = 'add'
-          ),
-
-          -- The rules, a SELECT each.
-          rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-          SELECT 'conflict', 170, place, name,
-                   format('%s %s: it is used by %s', found_name, CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END, what) AS words,
-                   NULL::text, NULL::text, NULL::text,
-                   'Drop what uses it, run this again, and create it anew.'
-            FROM blocker WHERE verdict IN ('drop', 'widen')
-          UNION ALL
-          SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-                   format('the trigger function %s reads %s from the row, so that every write would fail: %s', what, name, line), NULL, NULL, NULL,
-                   CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-                        ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
-            FROM reading CROSS JOIN ignoring WHERE fatal
-          UNION ALL
-          SELECT 'warning', 200, place, name,
-                   format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, and may find nothing under that name from now on: %s'
-                               ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END, what, name, line), NULL, NULL, NULL, NULL
-            FROM reading WHERE NOT fatal
-          UNION ALL
-          SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
-                   'The way back does not make it anew.'
-            FROM compared c JOIN dependent d ON d.attnum = c.attnum
-            WHERE c.verdict = 'drop' AND d.along
-          UNION ALL
-          SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-                   'A subscriber without the columns stops at the next write: migrate the subscribers first, then this server.'
-            FROM pg_depend d CROSS JOIN this
-            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0 AND d.classid::regclass::text = 'pg_publication_rel'
-              AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-          UNION ALL
-          SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name), NULL, NULL, NULL,
-                   'If the table is published to it: migrate the subscribers first, then this server.'
-            FROM pg_replication_slots
-            WHERE slot_type = 'logical' AND database = current_database() AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-          UNION ALL
-          -- By query_to_xml, because servers before 10 have no such catalog.
-            SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-                   'Migrate this server first, then the one that publishes.'
-            FROM this
-            WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-              AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid), false, false, '')::text LIKE '%<row%'
-              AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-          UNION ALL
-          -- A column that differs only in case would be left behind.
-            SELECT 'conflict', 100, s.attnum::integer, s.name,
-                   format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
-                   NULL::text, NULL::text, NULL::text,
-                   format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.', this.sql_name, s.name, lower(s.name))
-            FROM shape s CROSS JOIN this
-            WHERE s.role = 'found' AND s.name <> lower(s.name)
-              AND (lower(s.name) IN (SELECT name FROM declared)
-                OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
-          UNION ALL
-          SELECT 'conflict', 110, place, found_name,
-                   format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
-                   'Make the change to the parent table: its children follow.'
-            FROM compared WHERE attinhcount > 0
-          UNION ALL
-          SELECT 'conflict', 120, place, c.name,
-                   format('%s has a column %s of its own, and %s is to get one', h.inhrelid::regclass, c.name, this.sql_name),
-                   NULL, NULL, NULL,
-                   format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;', h.inhrelid::regclass, c.name, c.name || '_old')
-            FROM compared c CROSS JOIN this
-            JOIN pg_inherits h ON h.inhparent = this.oid
-            JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
-            WHERE verdict = 'add'
-          UNION ALL
-          -- Dropped columns keep their number, so the limit comes nearer with every up and down.
-            SELECT 'conflict', 130, 0, NULL,
-                   format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left', count(*), 1600 - this.last_attnum),
-                   NULL, NULL, NULL,
-                   'Columns that were dropped count too. Copy the table into a new one (pg_dump and restore) to get their numbers back.'
-            FROM compared CROSS JOIN this WHERE verdict = 'add'
-            GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
-          UNION ALL
-          SELECT 'conflict', 140, place, name,
-                   format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type), NULL, NULL, NULL,
-                   format('Rename or convert it first, for example: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
-                          this.sql_name, found_name, found_name || '_old')
-            FROM compared CROSS JOIN this WHERE verdict = 'foreign'
-          UNION ALL
-          -- Both names: values can move only where no value can fail to convert.
-            SELECT 'conflict', 150, 0, to_name,
-                   format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other', from_name, o.short_type, to_name, n.short_type),
-                   NULL, NULL, NULL, format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
-            FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
-            WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
-          UNION ALL
-          SELECT 'conflict', 160, 0, move_where,
-                   format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not', from_name, to_name, move_where),
-                   NULL, NULL, NULL, format('Add %s, or drop the one of the two columns that nobody uses.', move_where)
-            FROM renaming JOIN compared o ON o.name = from_name
-            WHERE o.verdict = 'drop'
-              AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
-          UNION ALL
-          SELECT 'note', 250, place, name,
-                   format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
-            FROM compared WHERE verdict = 'leave'
-          UNION ALL
-          SELECT 'note', 251, 0, NULL,
-                   format('%s stays: it has values that cannot come back by themselves, of %s', o.name, string_agg(s.name, ', ' ORDER BY s.attnum)),
-                   NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
-            FROM ours o CROSS JOIN this JOIN shape s ON s.role = o.role
-            WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false) AND s.name NOT IN (SELECT name FROM returned)
-            GROUP BY o.name, o.sql_name
-          UNION ALL
-          SELECT 'rows', 305, 0, NULL,
-                   format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
-                   NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-                   'Add a primary key, or save and clear the values yourself.'
-            FROM archiving CROSS JOIN this WHERE this.key IS NULL
-          UNION ALL
-          SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
-                   NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-                   format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. Then run this again.', o.sql_name)
-            FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
-          UNION ALL
-          SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-                   format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s', o.sql_name, k.columns, a.columns, this.sql_name, holds),
-                   format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
-                   format('no archive: no row has a value in %s', a.columns), NULL
-            FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
-            WHERE k.columns IS NOT NULL
-          UNION ALL
-          SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-                   format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
-                          (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
-                           FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
-                           JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
-                           JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                           WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
-                   format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
-            FROM ours o CROSS JOIN this
-            WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
-          UNION ALL
-          SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-                   format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name), NULL, NULL, NULL
-            FROM compared CROSS JOIN this
-            WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-          UNION ALL
-          -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
-            -- moves only where the owner has them switched on.
-            SELECT 'rows', 310, 0, to_name,
-                   format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
-                   format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
-                          this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
-            FROM renaming CROSS JOIN this
-            JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
-            JOIN compared n ON n.name = to_name
-          UNION ALL
-          SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
-                   format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
-            FROM renamed CROSS JOIN this
-          UNION ALL
-          -- Values that were archived from a wider column need it as wide again.
-            SELECT 'catalog', 420, c.place, c.name,
-                   format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
-                   format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                          ' DEFAULT ' || fill, CASE WHEN wanted_not_null THEN ' NOT NULL' END), NULL, NULL, NULL
-            FROM compared c
-            LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
-            WHERE verdict = 'add'
-          UNION ALL
-          SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
-                   format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
-            FROM compared WHERE verdict = 'widen'
-          UNION ALL
-          SELECT 'catalog', 420, place, name,
-                   CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
-                        ELSE format('set the default of %s to %s', name, wanted_default) END,
-                   CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
-                        ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
-            FROM compared WHERE akin AND NOT same_default
-          UNION ALL
-          SELECT 'catalog', 420, place, name, format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
-                   format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END), NULL, NULL, NULL
-            FROM compared
-            WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null AND (fill IS NOT NULL OR NOT wanted_not_null)
-          UNION ALL
-          SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
-            FROM compared WHERE verdict = 'drop'
-          UNION ALL
-          SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
-                   format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
-                     CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
-                     ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
-            FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
-            GROUP BY this.sql_name, o.name, o.sql_name, k.matches
-          UNION ALL
-          -- $1: the number of rows that the step before gave back.
-            SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
-                   format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
-                   format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-            FROM returnable o CROSS JOIN this
-            WHERE o.role = 'down_archive'
-              AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
-                                AND s.name NOT IN (SELECT name FROM returned))
-          ),
-
-          -- What frames them, where there is anything to do at all.
-          step AS (
-            SELECT * FROM rule
-          UNION ALL
-          SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
-                   format('CREATE TABLE %s (%s)', o.sql_name, (
-                     SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
-                                              CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-                     FROM compared WHERE found_name IS NOT NULL))
-                   || coalesce((SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-                                FROM compared WHERE comment IS NOT NULL), '')
-                   || format('; COMMENT ON TABLE %s IS %L', o.sql_name, 'The columns as they were: the way back reads it and drops it.'),
-                   NULL, NULL, NULL
-            FROM ours o
-            WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
-          UNION ALL
-
-            SELECT 'prepare', 301, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-                   format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
-                          (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
-                           FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
-                           JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
-                           JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                           WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
-                   format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
-            FROM ours o CROSS JOIN this
-            WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
-          UNION ALL
-            SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
-                   format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
-            FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
-            WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
-          )
-          SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
-                 array_agg(col ORDER BY place, words) AS columns,
-                 array_agg(words ORDER BY place, words) AS words,
-                 CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
-                   || string_agg(sql, ', ' ORDER BY place, words) AS sql,
-                 min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
-          FROM step CROSS JOIN this
-          GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
-                   CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
-          ORDER BY position, min(place), min(words);
-
         table_name CONSTANT pg_catalog.text := 'user_profiles';
         found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
         found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
@@ -599,9 +647,9 @@ BEGIN
         -- well. These two share one budget.
         FOR stage IN
           SELECT * FROM (VALUES
-            ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + '500 ms'),
-            ('rows', 'SHARE ROW EXCLUSIVE', interval '200 ms'),
-            ('catalog', 'ACCESS EXCLUSIVE', interval '200 ms'),
+            ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+            ('rows', 'SHARE ROW EXCLUSIVE', lock_budget),
+            ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
         LOOP
@@ -723,7 +771,8 @@ BEGIN
       EXIT;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-      GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      GET STACKED DIAGNOSTICS
+        message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
       sleep := least(longest_sleep, first_sleep * 2 ^ tries) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
       IF clock_timestamp() + sleep > started + deadline THEN
@@ -731,67 +780,67 @@ BEGIN
           ERRCODE = 'lock_not_available',
           MESSAGE = message,
           DETAIL = detail,
-          HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. To wait longer, change "deadline" at the top of this block.', hint, tries);
+          HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. '
+                        'To wait longer, change "deadline" at the top.', hint, tries);
       END IF;
-      RAISE NOTICE '%. % Try %; the next one in % s.', message, detail, tries, round(extract(epoch FROM sleep)::numeric, 1);
+      RAISE NOTICE '%. % Try %; the next one in % s.',
+        message, detail, tries, round(extract(epoch FROM sleep)::numeric, 1);
       PERFORM pg_sleep(extract(epoch FROM sleep));
       PERFORM set_config('search_path', path, true);
     END;
   END LOOP;
 END
-$script$;
+$program$;
 
--- What there is now, a row a column.
-SELECT declared.name AS column_name,
-       coalesce(now.type, 'missing') AS type,
+-- What there is now: a row a column.
+WITH concerned (place, name) AS (
+  VALUES
+    (1, 'failed_login_attempts'::pg_catalog.name),
+    (2, 'account_locked_until'::pg_catalog.name),
+    (3, 'password_reset_token'::pg_catalog.name),
+    (4, 'password_reset_token_expires'::pg_catalog.name),
+    (5, 'last_password_change'::pg_catalog.name),
+    (6, 'email_verification_token'::pg_catalog.name),
+    (7, 'email_verified'::pg_catalog.name),
+    (8, 'email_verified_at'::pg_catalog.name),
+    (9, 'auth_provider'::pg_catalog.name),
+    (10, 'external_id'::pg_catalog.name),
+    (11, 'mfa_backup_codes'::pg_catalog.name)
+),
+relation (role, oid) AS (
+  SELECT 'now', pg_catalog.to_regclass('user_profiles')::pg_catalog.oid
+  UNION ALL
+  SELECT 'before', b.oid
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class b ON b.relnamespace = c.relnamespace
+  WHERE c.oid = pg_catalog.to_regclass('user_profiles')::pg_catalog.oid AND b.relname = 'user_profiles_0016_before'
+),
+shape (role, name, type, not_null, default_value) AS (
+  SELECT r.role, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+         pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+  FROM relation r
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+)
+SELECT concerned.name AS column_name,
+       now.type,
        CASE WHEN now.not_null THEN 'no' WHEN NOT now.not_null THEN 'yes' END AS nullable,
        now.default_value,
-       CASE WHEN now.type IS NULL THEN 'missing'
-            WHEN before.oid IS NULL THEN 'it was there already'
-            WHEN was.type IS NULL AND declared.name = 'mfa_backup_codes'
-              AND renamed.type IS NOT NULL THEN 'renamed from backup_codes'
-            WHEN was.type IS NULL THEN 'added'
-            ELSE coalesce(nullif(concat_ws(', ',
-              CASE WHEN was.type <> now.type THEN 'widened from ' || was.type END,
-              CASE WHEN was.not_null AND NOT now.not_null THEN 'made nullable' WHEN now.not_null AND NOT was.not_null THEN 'made NOT NULL' END,
-              CASE WHEN was.default_value IS DISTINCT FROM now.default_value
-                   THEN 'default set (was ' || coalesce(was.default_value, 'none') || ')' END), ''),
-              'it was there already')
+       CASE
+         WHEN now.type IS NULL THEN 'missing'
+         WHEN before.oid IS NULL THEN 'as it was'
+         WHEN was.type IS NULL AND old.type IS NULL THEN 'added'
+         ELSE coalesce(nullif(pg_catalog.concat_ws(', ',
+           CASE WHEN was.type IS NULL THEN 'renamed from backup_codes'
+                WHEN old.type IS NOT NULL THEN 'took what backup_codes held, which is gone' END,
+           'type changed from ' || nullif(coalesce(was.type, old.type), now.type),
+           CASE WHEN coalesce(was.not_null, old.not_null) AND NOT now.not_null THEN 'made nullable'
+                WHEN now.not_null AND NOT coalesce(was.not_null, old.not_null) THEN 'made NOT NULL' END,
+           CASE WHEN now.default_value IS DISTINCT FROM CASE WHEN was.type IS NULL THEN old.default_value ELSE was.default_value END
+                THEN CASE WHEN now.default_value IS NULL THEN 'default dropped' ELSE 'default set' END END), ''), 'as it was')
        END AS what_was_done
-FROM (VALUES
-  (1, 'failed_login_attempts'),
-  (2, 'account_locked_until'),
-  (3, 'password_reset_token'),
-  (4, 'password_reset_token_expires'),
-  (5, 'last_password_change'),
-  (6, 'email_verification_token'),
-  (7, 'email_verified'),
-  (8, 'email_verified_at'),
-  (9, 'auth_provider'),
-  (10, 'external_id'),
-  (11, 'mfa_backup_codes')
-) AS declared (place, name)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass('user_profiles')::pg_catalog.oid
-LEFT JOIN pg_catalog.pg_class before ON before.relnamespace = c.relnamespace AND before.relname = 'user_profiles_0016_before'
-LEFT JOIN LATERAL (
-  SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-         pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_value
-  FROM pg_catalog.pg_attribute a
-  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.attrelid = c.oid AND a.attname = declared.name AND NOT a.attisdropped
-) AS now ON true
-LEFT JOIN LATERAL (
-  SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-         pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_value
-  FROM pg_catalog.pg_attribute a
-  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.attrelid = before.oid AND a.attname = declared.name AND NOT a.attisdropped
-) AS was ON true
-LEFT JOIN LATERAL (
-  SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-         pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_value
-  FROM pg_catalog.pg_attribute a
-  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.attrelid = before.oid AND a.attname = 'backup_codes' AND NOT a.attisdropped
-) AS renamed ON true
-ORDER BY declared.place;
+FROM concerned
+LEFT JOIN shape now ON now.role = 'now' AND now.name = concerned.name
+LEFT JOIN shape was ON was.role = 'before' AND was.name = concerned.name
+LEFT JOIN shape old ON old.role = 'before' AND old.name = 'backup_codes' AND concerned.name = 'mfa_backup_codes'
+LEFT JOIN relation before ON before.role = 'before'
+ORDER BY concerned.place;

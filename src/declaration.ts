@@ -32,6 +32,8 @@ export interface Declaration {
   readonly table: string;
   /** Where the table is; without it, what the name resolves to on the role's search_path. */
   readonly schema?: string;
+  /** What goes wrong without the change, for the reader of the script. */
+  readonly why?: string;
   /** What must have happened before, said where the table is missing. */
   readonly after?: string;
   /** The application's own migration that says the same; `verify` tells when Django has not recorded it. */
@@ -53,6 +55,7 @@ export interface Change {
   readonly id: string;
   readonly table: string;
   readonly schema: string | undefined;
+  readonly why: string;
   readonly after: string;
   readonly django: Declaration['django'];
   readonly columns: readonly DeclaredColumn[];
@@ -149,6 +152,7 @@ export function checked(declaration: Declaration): Change {
     id,
     table,
     schema,
+    why: declaration.why ?? '',
     after: declaration.after ?? '',
     django: declaration.django,
     columns,

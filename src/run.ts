@@ -5,7 +5,7 @@ import type { Change } from './declaration';
 import { holdsTheTable, liftTimeouts, markAsMigrating } from './program/batch';
 import type { Direction } from './program/look';
 import { policy, sleepAfter } from './program/policy';
-import { preamble, program } from './program/program';
+import { program } from './program/program';
 import { UserError } from './user-error';
 
 /** What a run takes from outside. */
@@ -77,7 +77,7 @@ export async function run(
       await untilDone(
         session,
         batch,
-        `DO $program$\n${preamble}${program(change, direction, around.ignoreDependents)}\n$program$`,
+        program(change, direction, around.ignoreDependents),
         change.table,
         around,
       );

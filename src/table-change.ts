@@ -3,7 +3,7 @@ import { checked, type Declaration } from './declaration';
 import { type Plan, planOf } from './inspect/plan';
 import { type Verification, verificationOf } from './inspect/verify';
 import type { Direction } from './program/look';
-import { script } from './program/script';
+import { type ScriptNames, script } from './program/script';
 import { run } from './run';
 
 export type { Column, Declaration, Rename } from './declaration';
@@ -23,7 +23,7 @@ export interface TableChange {
   /** Whether the table is as declared. @throws UserError where there is nothing to look at */
   readonly verify: (knex: Knex, role?: string) => Promise<Verification>;
   /** The same program for psql and any other client. */
-  readonly script: (direction: Direction) => string;
+  readonly script: (direction: Direction, names: ScriptNames) => string;
 }
 
 /**
@@ -38,6 +38,6 @@ export function tableChange(declaration: Declaration): TableChange {
     down: (knex) => run(knex, change, 'down'),
     plan: (knex, direction = 'up') => planOf(knex, change, direction),
     verify: (knex, role) => verificationOf(knex, change, role),
-    script: (direction) => script(change, direction),
+    script: (direction, names) => script(change, direction, names),
   };
 }

@@ -34,7 +34,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     const left = (await look.rows<Rule>(rules(change, 'up'))).filter(
       ({ phase, sql }) => phase === 'conflict' || (sql !== null && phase !== 'prepare'),
     );
-    const shapes = await look.rows<Shape>(report(change, target));
+    const shapes = await look.rows<Shape>(report(change, 'up', target));
     const names = shapes.map((shape) => shape.column_name);
     const differences = left.flatMap((rule) =>
       rule.words.map((words, i) => ({ name: rule.columns[i], words })),
@@ -59,13 +59,14 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
 
 interface Shape {
   readonly column_name: string;
-  readonly type: string;
+  /** As format_type() prints it; null where the column is missing. */
+  readonly type: string | null;
   readonly nullable: 'yes' | 'no' | null;
   readonly default_value: string | null;
 }
 
 function described(shape: Shape | undefined): string | null {
-  if (!shape || shape.nullable === null) return null;
+  if (!shape?.type) return null;
   return (
     shape.type +
     (shape.nullable === 'no' ? ' NOT NULL' : '') +
@@ -119,7 +120,7 @@ async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]>
 
 function typeHint(shapes: readonly Shape[], { rename, table }: Change): string[] {
   const shape = shapes.find(({ column_name }) => column_name === rename?.to);
-  if (!rename || !shape?.nullable || shape.type === rename.type) return [];
+  if (!rename || !shape?.type || shape.type === rename.type) return [];
   return [
     `${rename.to} is ${shape.type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
       `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${table} ALTER COLUMN ${rename.to} TYPE ${rename.type};`,

@@ -7,15 +7,25 @@ import { aim, refusals, tableName } from './table';
 import { indent, literal } from './text';
 
 /**
- * The program: one try, as a PL/pgSQL block. Its errors: lock_not_available (55P03), which a later try may not
- * meet; raise_exception (P0001), a refusal. After any error everything is as it was before.
+ * The program, a DO statement: the queries that it asks, then one try, inside whatever `around` makes of it.
  *
  * Until search_path is ours, every name in it is qualified, types included: PL/pgSQL looks up the types of a
  * DECLARE when it compiles the block, and the names in a query when it runs it for the first time.
  */
-export function program(change: Change, direction: Direction, ignoreDependents = false): string {
-  return `
-DECLARE
+export function program(
+  change: Change,
+  direction: Direction,
+  ignoreDependents = false,
+  around: Around = { declarations: '', loop: (tried) => tried },
+): string {
+  return `DO $program$
+#variable_conflict use_column -- in a query a name means a column before a variable
+DECLARE${around.declarations}
+
+  -- How long one try waits for its locks.
+  lock_budget CONSTANT pg_catalog.interval := '${policy.lockBudget} ms'; -- in all, for those that make others wait
+  patience    CONSTANT pg_catalog.interval := '${policy.patienceWithAutovacuum} ms'; -- beyond deadlock_timeout, for the one that does not
+
   -- 1. Why the change cannot be made here; no row where it can.
   refusals CURSOR FOR${indent(refusals(change), 4)};
 
@@ -25,7 +35,24 @@ DECLARE
 
   -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
   rules CURSOR FOR${indent(rules(change, direction, ignoreDependents), 4)};
+BEGIN
+  ${indent(around.loop(attempt(change)), 2)};
+END
+$program$`;
+}
 
+/** What a script puts around a try. */
+export interface Around {
+  readonly declarations: string;
+  readonly loop: (tried: string) => string;
+}
+
+/**
+ * One try. Its errors: lock_not_available (55P03), which a later try may not meet; raise_exception (P0001), a
+ * refusal. After any error everything is as it was before.
+ */
+function attempt(change: Change): string {
+  return `DECLARE
   table_name CONSTANT pg_catalog.text := ${literal(tableName(change))};
   found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
@@ -59,9 +86,9 @@ BEGIN
   -- well. These two share one budget.
   FOR stage IN
     SELECT * FROM (VALUES
-      ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + '${policy.patienceWithAutovacuum} ms'),
-      ('rows', 'SHARE ROW EXCLUSIVE', interval '${policy.lockBudget} ms'),
-      ('catalog', 'ACCESS EXCLUSIVE', interval '${policy.lockBudget} ms'),
+      ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+      ('rows', 'SHARE ROW EXCLUSIVE', lock_budget),
+      ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
       ('forget', NULL, NULL)
     ) AS stages (name, mode, budget)
   LOOP
@@ -181,6 +208,3 @@ BEGIN
           set_config('search_path', found_path, true);
 END`;
 }
-
-/** Stands first in whatever the program is sent in: in its queries a name means a column before a variable. */
-export const preamble = '#variable_conflict use_column';
