@@ -118,12 +118,13 @@ async function chosen(
 ): Promise<Session> {
   const opened = await opening;
   const holdsAlready = knex.isTransaction && (await batch.query(holds)).rows[0].holds;
-  if ('connection' in opened && !holdsAlready) return alone(opened.connection);
-  report(
-    holdsAlready
-      ? 'An earlier migration of this batch holds the table: the change is made in its transaction.'
-      : `No second connection is to be had: the change is made on Knex's own.`,
-  );
+  if (holdsAlready) {
+    report('An earlier migration of this batch holds the table: the change is made in its transaction.');
+  } else if ('error' in opened) {
+    report(`The change is made on Knex's own connection, as there is no second one: ${opened.error.message}`);
+  } else {
+    return alone(opened.connection);
+  }
   return knex.isTransaction ? withSavepoints(batch) : alone(batch);
 }
 
