@@ -58,6 +58,7 @@ function attempt(change: Change): string {
   found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
   found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  on_citus CONSTANT pg_catalog.bool := EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
   stage pg_catalog.record;
   budget_left pg_catalog.interval;
   asked_at pg_catalog.timestamptz;
@@ -75,6 +76,12 @@ BEGIN
           pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
           pg_catalog.set_config('standard_conforming_strings', 'on', true),
           pg_catalog.set_config('row_security', 'off', true);
+  -- Citus: SET LOCAL (set_config never) reaches the workers, so that they wait no longer than we do; one shard
+  -- after the other, because of foreign keys to reference tables.
+  IF on_citus THEN
+    SET LOCAL citus.propagate_set_commands = 'local';
+    SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+  END IF;
 
   -- 1. The table: there, ours to alter, on a server that can write.
   FOR refusal IN refusals LOOP
@@ -105,7 +112,8 @@ BEGIN
         EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation.sql_name, stage.mode);
         budget_left := budget_left - (clock_timestamp() - asked_at);
       END LOOP;
-    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
+      ${unlessRefusedByWorker}
       FOR held IN holders (stage.mode) LOOP
         RAISE EXCEPTION USING
           ERRCODE = 'lock_not_available',
@@ -140,7 +148,8 @@ BEGIN
       END LOOP;
 
       -- An ALTER TABLE after an UPDATE would meet its pending trigger events.
-      SET CONSTRAINTS ALL IMMEDIATE;
+      -- Citus takes along to its workers what stands in one string with a SET LOCAL.
+      EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', current_setting('lock_timeout'));
     END IF;
 
     -- 9. Check: nothing may be left to do. (What is to be forgotten is what the check compares with.)
@@ -166,7 +175,8 @@ BEGIN
         BEGIN
           EXECUTE step ->> 'sql';
           GET DIAGNOSTICS touched = ROW_COUNT;
-        EXCEPTION WHEN lock_not_available THEN
+        EXCEPTION WHEN lock_not_available OR internal_error THEN
+          ${unlessRefusedByWorker}
           RAISE EXCEPTION USING
             ERRCODE = 'lock_not_available',
             MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
@@ -203,8 +213,16 @@ BEGIN
     EXECUTE line;
   END IF;
   EXECUTE format('SET LOCAL lock_timeout = %L', found_lock_timeout);
+  IF on_citus THEN
+    SET LOCAL citus.propagate_set_commands TO DEFAULT;
+    SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
+  END IF;
   PERFORM set_config('row_security', found_row_security, true),
           set_config('standard_conforming_strings', found_strings, true),
           set_config('search_path', found_path, true);
 END`;
 }
+
+/** A lock that a worker of Citus refuses reaches us as an internal error; any other one is not ours to wait for. */
+const unlessRefusedByWorker =
+  "IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE; END IF;";
