@@ -275,7 +275,7 @@ DECLARE
              END AS verdict,
              f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
              -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-             btrim(regexp_replace(coalesce(f.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') = btrim(regexp_replace(coalesce(w.default_expr, ''), '::[a-z ]+(\([0-9,]+\))?$', ''), '''') AS same_default
+             btrim(regexp_replace(f.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS NOT DISTINCT FROM btrim(regexp_replace(w.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') AS same_default
       FROM wanted w
       CROSS JOIN LATERAL (SELECT w.type,
                CASE WHEN w.type = 'text' OR w.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
@@ -526,7 +526,7 @@ DECLARE
       SELECT 'catalog', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
              format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null THEN ' NOT NULL' END), NULL, NULL, NULL
+                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'

@@ -116,7 +116,7 @@ export const catalog = [
   SELECT 'catalog', 420, c.place, c.name,
          format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
          format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                ' DEFAULT ' || fill, CASE WHEN wanted_not_null THEN ' NOT NULL' END), NULL, NULL, NULL
+                ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
   FROM compared c
   LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
   WHERE verdict = 'add'`,
@@ -194,6 +194,15 @@ export const downCatalog = [
          format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE length(%I) > %s)', this.sql_name, name, wanted_width),
          format('leave %s as %s: a value in it would not fit into %s', name, short_type, wanted_short_type), NULL
   FROM narrowing CROSS JOIN this WHERE reason IS NULL`,
+  `
+  -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
+  SELECT 'catalog', 470, place, name, format('make %s NOT NULL', name),
+         format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
+         CASE WHEN this.forced THEN 'SELECT false' ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
+         format('leave %s nullable, though it was NOT NULL: %s', name,
+                CASE WHEN this.forced THEN 'row-level security hides whether it holds NULLs' ELSE 'it holds NULLs' END), NULL
+  FROM compared CROSS JOIN this
+  WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')`,
   `
   SELECT 'note', 252, place, name, format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
          NULL, NULL, NULL, format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;', this.sql_name, name, wanted_type, collate_as)

@@ -49,7 +49,7 @@ ${
          END AS verdict,
          f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
          -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-         ${plain('f.default_expr')} = ${plain('w.default_expr')} AS same_default
+         ${plain('f.default_expr')} IS NOT DISTINCT FROM ${plain('w.default_expr')} AS same_default
   FROM wanted w
   CROSS JOIN LATERAL (${family('w.type')}) v (type, family, width)
   FULL JOIN (
@@ -67,9 +67,9 @@ ${
 )`;
 }
 
-/** A default without its cast and quotes, '' where there is none: 'x'::character varying is x. */
+/** A default without its cast and quotes, NULL where there is none: 'x'::character varying is x. */
 function plain(expression: string): string {
-  return `btrim(regexp_replace(coalesce(${expression}, ''), '::[a-z ]+(\\([0-9,]+\\))?$', ''), '''')`;
+  return `btrim(regexp_replace(${expression}, '::[a-z ]+(\\([0-9,]+\\))?$', ''), '''')`;
 }
 
 const asDeclared = `\

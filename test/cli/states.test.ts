@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 import { declaredShape, shapeOf } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
-import { freshDatabase, loadState, type State, type TestDatabase } from '../support/database';
+import { databasePerTest, loadState, type State } from '../support/database';
 import { commandLine, scripts } from '../support/routes';
 
 // What mfa_backup_codes is afterwards: a rename keeps the type, the repair with both names had made it text.
@@ -12,15 +12,12 @@ const states: Record<State, string> = {
   'repaired-by-hand': 'jsonb',
 };
 
-let database: TestDatabase;
-beforeEach(async () => {
-  database = await freshDatabase();
-});
-afterEach(() => database.close());
+const here = databasePerTest();
 
 test.each(Object.entries(states) as [State, string][])(
   'state %s goes by both routes to the declared shape and back to the very same schema and data',
   async (state, typeOfCodes) => {
+    const database = here();
     const { client } = database;
     await loadState(client, state);
     const schemaBefore = await schemaOf(client);

@@ -49,6 +49,17 @@ export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? '
   };
 }
 
+/** A fresh database, in this state, for every test of a file. */
+export function databasePerTest(state?: State): () => TestDatabase {
+  let database: TestDatabase;
+  beforeEach(async () => {
+    database = await freshDatabase();
+    if (state) await loadState(database.client, state);
+  });
+  afterEach(() => database.close());
+  return () => database;
+}
+
 /** A connected client; one whose connection is cut does not bring the test run down. */
 export async function connect(url: string): Promise<Client> {
   const client = new Client({ connectionString: url });
