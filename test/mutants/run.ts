@@ -1,0 +1,104 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { main } from '../../src/commands/main';
+import { startTestServer, testCluster } from '../support/server';
+import { equivalent } from './equivalent';
+import { type Mutant, mutantsOf } from './mutations';
+import { texts } from './texts';
+
+const project = join(__dirname, '../..');
+
+const command = new Command('mutants')
+  .description(
+    'Changes the rendered program in one place at a time and runs the tests of rules and states against it.',
+  )
+  .addHelpText(
+    'after',
+    '\nExit code: 0 every mutant was killed or is known to be equivalent, 1 some survived.',
+  )
+  .option('--sample <n>', 'so many mutants, drawn at random, instead of all', Number)
+  .option('--seed <n>', 'draws the same sample again', Number)
+  .option('--match <text>', 'only mutants of lines with this text', '')
+  .option('--list', 'shows the mutants and runs nothing')
+  .action(async (options: { sample?: number; seed?: number; match: string; list?: true }) => {
+    const all = mutantsOf(texts).filter(({ line }) => line.includes(options.match));
+    const seed = options.seed ?? Date.now() % 100_000;
+    const mutants = options.sample === undefined ? all : drawn(all, options.sample, seed);
+    console.log(`${mutants.length} of ${all.length} mutants (seed ${seed})`);
+    if (options.list) return console.log(mutants.map(described).join('\n'));
+    const survivors = await survivorsOf(mutants.filter((mutant) => !isEquivalent(mutant)));
+    const known = mutants.filter(isEquivalent).length;
+    console.log(survivors.map((mutant) => `survived: ${described(mutant)}`).join('\n'));
+    console.log(
+      `${mutants.length - known - survivors.length} killed, ${survivors.length} survived, ${known} equivalent`,
+    );
+    process.exitCode = survivors.length > 0 ? 1 : 0;
+  });
+
+function isEquivalent({ line, mutated }: Mutant): boolean {
+  return equivalent.some((one) => one.line === line.trim() && one.mutated === mutated.trim());
+}
+
+/** The mutants that all tests pass with. Two at a time: each run is mostly a server at work. */
+async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
+  const server = await startTestServer(testCluster({ max_connections: '200' }));
+  const queue = [...mutants];
+  const survivors: Mutant[] = [];
+  const worker = async () => {
+    for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
+      if (await passes(mutant, server.url)) survivors.push(mutant);
+      console.log(
+        `${mutants.length - queue.length}/${mutants.length} ${survivors.includes(mutant) ? 'SURVIVED' : 'killed'}: ${described(mutant)}`,
+      );
+    }
+  };
+  try {
+    await Promise.all([worker(), worker()]);
+  } finally {
+    await server.remove();
+  }
+  return survivors;
+}
+
+/** Whether jest passes. A mutant that makes the tests hang is killed as well. */
+function passes(mutant: Mutant, url: string): Promise<boolean> {
+  const jest = [
+    'node_modules/jest/bin/jest.js',
+    '--config',
+    'test/mutants/jest.config.js',
+    '--runInBand',
+    '--silent',
+  ];
+  const child = spawn(process.execPath, jest, {
+    cwd: project,
+    stdio: 'ignore',
+    timeout: 180_000,
+    killSignal: 'SIGKILL',
+    env: { ...process.env, MUTANT: JSON.stringify(mutant), TEST_SERVER_URL: url },
+  });
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code === 0));
+  });
+}
+
+/** So many of them at random; the same ones for the same seed (a linear congruential generator, Numerical Recipes). */
+function drawn<T>(all: readonly T[], count: number, seed: number): T[] {
+  let state = seed;
+  const next = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state;
+  };
+  return all
+    .map((value) => ({ value, order: next() }))
+    .sort((a, b) => a.order - b.order)
+    .slice(0, count)
+    .map(({ value }) => value);
+}
+
+function described({ line, mutated }: Mutant): string {
+  return `${line.trim()}  ->  ${mutated.trim() || '(nothing)'}`;
+}
+
+main(command);
