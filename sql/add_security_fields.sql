@@ -80,17 +80,23 @@ DECLARE
        'Connect to the primary and run it there; the standby follows by itself.'),
       (2, false, current_setting('transaction_read_only') = 'on',
        'this session is read-only, so %s cannot be changed',
-       'See default_transaction_read_only: SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
+       'See where that comes from: '
+       'SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
       (3, false, current_setting('transaction_isolation') <> 'read committed',
-       'this transaction is ' || upper(current_setting('transaction_isolation')) || ': it would go on seeing %s as it was before the lock',
+       'this transaction is ' || upper(current_setting('transaction_isolation'))
+         || ': it would go on seeing %s as it was before the lock',
        'Run it under READ COMMITTED: SET default_transaction_isolation = ''read committed''; then again.'),
       (4, true, c.oid IS NULL,
-       'there is no table %s on the search_path of ' || quote_ident(current_user) || ' in database ' || quote_ident(current_database()),
-       'Run the application''s migrations up to 0015 first. If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
+       'there is no table %s on the search_path of ' || quote_ident(current_user)
+         || ' in database ' || quote_ident(current_database()),
+       'Run the application''s migrations up to 0015 first. '
+       'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
       (5, true, c.relkind NOT IN ('r', 'p'),
-       '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+       '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                                    WHEN 'f' THEN 'foreign table'
                                     ELSE 'relation of kind "' || c.relkind::text || '"' END || ', not a table',
-       'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. A foreign table is changed on its own server.'),
+       'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. '
+       'A foreign table is changed on its own server.'),
       (6, true, c.relpersistence = 't',
        '%s is a temporary table of this session, which hides the real one',
        'Drop the temporary table or use a new session, then run it again.'),
@@ -98,12 +104,15 @@ DECLARE
        '%s is a partition',
        'Change the partitioned table that it belongs to: its partitions follow.'),
       (8, false, NOT pg_has_role(c.relowner, 'USAGE'),
-       '%s belongs to ' || quote_ident(o.rolname) || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
+       '%s belongs to ' || quote_ident(o.rolname)
+         || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
        'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-      (9, false, NOT (has_schema_privilege(n.oid, 'CREATE') AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
+      (9, false, NOT (has_schema_privilege(n.oid, 'CREATE')
+                      AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
        'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
          || ' may not create one in schema ' || quote_ident(n.nspname),
-       format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.', n.nspname, o.rolname))
+       format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.',
+              n.nspname, o.rolname))
     ) reason (place, blind, applies, problem, advice)
     WHERE applies
     ORDER BY place;
@@ -126,7 +135,9 @@ DECLARE
       SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
     ),
     holder AS (
-      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, a.query
+      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
+             split_part(regexp_replace(a.query,
+               '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1) AS first_line
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -137,11 +148,11 @@ DECLARE
     SELECT string_agg(
              CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
                   ELSE format('pid %s, user %s%s, %s', pid, coalesce(usename, 'unknown'),
-                              ', application ' || quote_literal(nullif(application_name, '')),
-                              CASE WHEN state IS NULL THEN 'state hidden from this role'
-                                   ELSE format('%s, transaction open for %s s: %s', state,
+                         ', application ' || quote_literal(nullif(application_name, '')),
+                         CASE WHEN state IS NULL THEN 'state hidden from this role'
+                              ELSE format('%s, transaction open for %s s: %s', state,
                                      round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1),
-                                     left(split_part(regexp_replace(query, '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1), 100)) END)
+                                     left(first_line, 100)) END)
              END, chr(10) ORDER BY xact_start) AS holders,
            string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
     FROM holder;
@@ -210,7 +221,8 @@ DECLARE
     shape AS (
       SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
              coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type y ON y.oid = a.atttypid
+                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                       JOIN pg_type y ON y.oid = a.atttypid
                        WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
              a.attnotnull AND NOT EXISTS (
                SELECT 1 FROM pg_constraint k
@@ -224,20 +236,24 @@ DECLARE
       JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
       CROSS JOIN LATERAL (SELECT format_type(a.atttypid, a.atttypmod)) f (type)
-      CROSS JOIN LATERAL (SELECT f.type,
+      CROSS JOIN LATERAL (
+        SELECT f.type,
                CASE WHEN f.type = 'text' OR f.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
                     WHEN f.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
                CASE WHEN f.type ~ '^character varying\([0-9]+\)$' THEN substring(f.type FROM '[0-9]+')::integer
                     WHEN f.type IN ('text', 'character varying') THEN 2147483647
-                    WHEN f.type = 'smallint' THEN 2 WHEN f.type = 'integer' THEN 4 WHEN f.type = 'bigint' THEN 8 END) t (type, family, width)
+                    WHEN f.type = 'smallint' THEN 2
+                    WHEN f.type = 'integer' THEN 4
+                    WHEN f.type = 'bigint' THEN 8 END
+      ) t (type, family, width)
     ),
 
     -- The shape that is wanted, and what fills a NULL where none may be.
     wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
       SELECT place, name, type, '', not_null, default_expr, default_expr FROM declared
       UNION ALL
-      SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type), coalesce(taker.collate_as, giver.collate_as, ''),
-             false, NULL, NULL
+      SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type),
+             coalesce(taker.collate_as, giver.collate_as, ''), false, NULL, NULL
       FROM renaming
       LEFT JOIN shape taker ON taker.role = 'found' AND taker.name = to_name
       LEFT JOIN shape giver ON giver.role = 'found' AND giver.name = from_name
@@ -258,12 +274,14 @@ DECLARE
     -- Every column concerned. verdict: add, drop, same, widen, leave (it holds all that is wanted), narrow,
     -- foreign (a type that cannot be brought to the wanted one without loss or a rewrite).
     compared AS (
-      SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name, f.attnum, f.attinhcount,
-             f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
+      SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name,
+             f.attnum, f.attinhcount, f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
              w.type AS wanted_type, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
              w.default_expr AS wanted_default, w.fill,
-             replace(replace(coalesce(f.special, f.type), 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
-             replace(replace(w.type, 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
+             replace(replace(coalesce(f.special, f.type),
+               'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
+             replace(replace(w.type,
+               'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
              CASE
                WHEN f.name IS NULL THEN 'add'
                WHEN w.name IS NULL THEN 'drop'
@@ -275,19 +293,26 @@ DECLARE
              END AS verdict,
              f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
              -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-             btrim(regexp_replace(f.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS NOT DISTINCT FROM btrim(regexp_replace(w.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') AS same_default
+             btrim(regexp_replace(f.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''')
+             IS NOT DISTINCT FROM btrim(regexp_replace(w.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''')
+               AS same_default
       FROM wanted w
-      CROSS JOIN LATERAL (SELECT w.type,
+      CROSS JOIN LATERAL (
+        SELECT w.type,
                CASE WHEN w.type = 'text' OR w.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
                     WHEN w.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
                CASE WHEN w.type ~ '^character varying\([0-9]+\)$' THEN substring(w.type FROM '[0-9]+')::integer
                     WHEN w.type IN ('text', 'character varying') THEN 2147483647
-                    WHEN w.type = 'smallint' THEN 2 WHEN w.type = 'integer' THEN 4 WHEN w.type = 'bigint' THEN 8 END) v (type, family, width)
+                    WHEN w.type = 'smallint' THEN 2
+                    WHEN w.type = 'integer' THEN 4
+                    WHEN w.type = 'bigint' THEN 8 END
+      ) v (type, family, width)
       FULL JOIN (
         SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
         FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
         WHERE s.role = 'found'
-          AND (s.name IN (SELECT name FROM declared) OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+          AND (s.name IN (SELECT name FROM declared)
+            OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
       ) f ON f.future_name = w.name
     ),
 
@@ -307,11 +332,16 @@ DECLARE
         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
         GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
       ) d
-      LEFT JOIN LATERAL (SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what, pg_get_viewdef(w.ev_class) AS definition
-                         FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN') v ON true
+      LEFT JOIN LATERAL (
+        SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what,
+               pg_get_viewdef(w.ev_class) AS definition
+        FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN'
+      ) v ON true
       -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
-      WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
-        AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
+      WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e
+                        WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
+        AND NOT EXISTS (SELECT 1 FROM pg_constraint k
+                        WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
     ),
     blocker AS (
       SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
@@ -319,7 +349,8 @@ DECLARE
       WHERE CASE c.verdict
               WHEN 'drop' THEN NOT d.along
               -- A generated column is a part of pg_class, an index is not; indexes survive.
-              ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc', 'pg_publication_rel')
+              ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc',
+                                 'pg_publication_rel')
                 OR d.what LIKE 'column %'
             END
       GROUP BY c.name, c.found_name, c.place, c.verdict
@@ -330,7 +361,8 @@ DECLARE
     reading AS (
       SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
              t.oid IS NOT NULL AND p.prosrc ~* ('\m(new|old)\s*\.\s*"?' || g.pattern) AS fatal,
-             left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
+             left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l
+                         WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
       FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\W)', '\\\1', 'g') || '\M' AS pattern
             FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
       JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
@@ -342,7 +374,8 @@ DECLARE
     -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
     archiving AS (
       SELECT quote_ident(from_name) AS columns,
-             format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)', from_name, to_name, empty) AS holds
+             format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
+                    from_name, to_name, empty) AS holds
       FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
     ),
     key_of AS (
@@ -358,141 +391,170 @@ DECLARE
         AND NOT EXISTS (
           SELECT 1 FROM shape f
           WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
-            AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+            AND NOT EXISTS (SELECT 1 FROM shape a
+                            WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
     ),
     returned AS (
       SELECT c.place, c.name, c.fill, c.wanted_not_null
       FROM compared c
-      JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+      JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
+        AND (a.type = c.wanted_type OR a.family = c.wanted_family)
       JOIN returnable r ON r.role = a.role
       WHERE c.verdict = 'add'
     ),
 
     -- The rules, a SELECT each.
     rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-    SELECT 'conflict', 170, place, name,
-             format('%s %s: it is used by %s', found_name, CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END, what) AS words,
+      SELECT 'conflict', 170, place, name,
+             format('%s %s: it is used by %s', found_name,
+                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
+                    what) AS words,
              NULL::text, NULL::text, NULL::text,
              'Drop what uses it, run this again, and create it anew.'
       FROM blocker WHERE verdict IN ('drop', 'widen')
     UNION ALL
-    SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-             format('the trigger function %s reads %s from the row, so that every write would fail: %s', what, name, line), NULL, NULL, NULL,
+      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
+             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
+                    what, name, line),
+             NULL, NULL, NULL,
              CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
+                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
       FROM reading CROSS JOIN ignoring WHERE fatal
     UNION ALL
-    SELECT 'warning', 200, place, name,
-             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, and may find nothing under that name from now on: %s'
-                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END, what, name, line), NULL, NULL, NULL, NULL
+      SELECT 'warning', 200, place, name,
+             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
+                                              'and may find nothing under that name from now on: %s'
+                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
+                    what, name, line),
+             NULL, NULL, NULL, NULL
       FROM reading WHERE NOT fatal
     UNION ALL
-    SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
+      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
              'The way back does not make it anew.'
       FROM compared c JOIN dependent d ON d.attnum = c.attnum
       WHERE c.verdict = 'drop' AND d.along
     UNION ALL
-    SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-             'A subscriber without the columns stops at the next write: migrate the subscribers first, then this server.'
+      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
+             'A subscriber without the columns stops at the next write: '
+             'migrate the subscribers first, then this server.'
       FROM pg_depend d CROSS JOIN this
-      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0 AND d.classid::regclass::text = 'pg_publication_rel'
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
+        AND d.classid::regclass::text = 'pg_publication_rel'
         AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
     UNION ALL
-    SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name), NULL, NULL, NULL,
+      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
+             NULL, NULL, NULL,
              'If the table is published to it: migrate the subscribers first, then this server.'
       FROM pg_replication_slots
-      WHERE slot_type = 'logical' AND database = current_database() AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      WHERE slot_type = 'logical' AND database = current_database()
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
     UNION ALL
-    -- By query_to_xml, because servers before 10 have no such catalog.
+      -- By query_to_xml, because servers before 10 have no such catalog.
       SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
              'Migrate this server first, then the one that publishes.'
       FROM this
       WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid), false, false, '')::text LIKE '%<row%'
+        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
+                         false, false, '')::text LIKE '%<row%'
         AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
     UNION ALL
-    -- A column that differs only in case would be left behind.
+      -- A column that differs only in case would be left behind.
       SELECT 'conflict', 100, s.attnum::integer, s.name,
              format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
              NULL::text, NULL::text, NULL::text,
-             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.', this.sql_name, s.name, lower(s.name))
+             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.',
+                    this.sql_name, s.name, lower(s.name))
       FROM shape s CROSS JOIN this
       WHERE s.role = 'found' AND s.name <> lower(s.name)
         AND (lower(s.name) IN (SELECT name FROM declared)
           OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
     UNION ALL
-    SELECT 'conflict', 110, place, found_name,
+      SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
              'Make the change to the parent table: its children follow.'
       FROM compared WHERE attinhcount > 0
     UNION ALL
-    SELECT 'conflict', 120, place, c.name,
-             format('%s has a column %s of its own, and %s is to get one', h.inhrelid::regclass, c.name, this.sql_name),
-             NULL, NULL, NULL,
-             format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;', h.inhrelid::regclass, c.name, c.name || '_old')
+      SELECT 'conflict', 120, place, c.name,
+             format('%s has a column %s of its own, and %s is to get one',
+                    h.inhrelid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
+             format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;',
+                    h.inhrelid::regclass, c.name, c.name || '_old')
       FROM compared c CROSS JOIN this
       JOIN pg_inherits h ON h.inhparent = this.oid
       JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
       WHERE verdict = 'add'
     UNION ALL
-    -- Dropped columns keep their number, so the limit comes nearer with every up and down.
+      -- Dropped columns keep their number, so the limit comes nearer with every up and down.
       SELECT 'conflict', 130, 0, NULL,
-             format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left', count(*), 1600 - this.last_attnum),
-             NULL, NULL, NULL,
-             'Columns that were dropped count too. Copy the table into a new one (pg_dump and restore) to get their numbers back.'
+             format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left',
+                    count(*), 1600 - this.last_attnum), NULL, NULL, NULL,
+             'Columns that were dropped count too. '
+             'Copy the table into a new one (pg_dump and restore) to get their numbers back.'
       FROM compared CROSS JOIN this WHERE verdict = 'add'
       GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
     UNION ALL
-    SELECT 'conflict', 140, place, name,
-             format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type), NULL, NULL, NULL,
-             format('Rename or convert it first, for example: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
+      SELECT 'conflict', 140, place, name,
+             format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type),
+             NULL, NULL, NULL,
+             format('Rename or convert it first, for example: '
+                    'ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
                     this.sql_name, found_name, found_name || '_old')
       FROM compared CROSS JOIN this WHERE verdict = 'foreign'
     UNION ALL
-    -- Both names: values can move only where no value can fail to convert.
+      -- Both names: values can move only where no value can fail to convert.
       SELECT 'conflict', 150, 0, to_name,
-             format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other', from_name, o.short_type, to_name, n.short_type),
-             NULL, NULL, NULL, format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
+             format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other',
+                    from_name, o.short_type, to_name, n.short_type), NULL, NULL, NULL,
+             format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
       FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
       WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
     UNION ALL
-    SELECT 'conflict', 160, 0, move_where,
-             format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not', from_name, to_name, move_where),
-             NULL, NULL, NULL, format('Add %s, or drop the one of the two columns that nobody uses.', move_where)
+      SELECT 'conflict', 160, 0, move_where,
+             format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
+                    from_name, to_name, move_where), NULL, NULL, NULL,
+             format('Add %s, or drop the one of the two columns that nobody uses.', move_where)
       FROM renaming JOIN compared o ON o.name = from_name
       WHERE o.verdict = 'drop'
         AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
     UNION ALL
-    SELECT 'note', 250, place, name,
-             format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
+      SELECT 'note', 250, place, name,
+             format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type),
+             NULL, NULL, NULL, NULL
       FROM compared WHERE verdict = 'leave'
     UNION ALL
-    SELECT 'note', 251, 0, NULL,
-             format('%s stays: it has values that cannot come back by themselves, of %s', o.name, string_agg(s.name, ', ' ORDER BY s.attnum)),
+      SELECT 'note', 251, 0, NULL,
+             format('%s stays: it has values that cannot come back by themselves, of %s', o.name,
+                    string_agg(s.name, ', ' ORDER BY s.attnum)),
              NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
       FROM ours o CROSS JOIN this JOIN shape s ON s.role = o.role
-      WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false) AND s.name NOT IN (SELECT name FROM returned)
+      WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false)
+        AND s.name NOT IN (SELECT name FROM returned)
       GROUP BY o.name, o.sql_name
     UNION ALL
-    SELECT 'rows', 305, 0, NULL,
-             format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
+      SELECT 'rows', 305, 0, NULL,
+             format('%s holds values that would be dropped, and the table has no primary key by which they could '
+                    'come back', columns),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              'Add a primary key, or save and clear the values yourself.'
       FROM archiving CROSS JOIN this WHERE this.key IS NULL
     UNION ALL
-    SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
+      SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-             format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. Then run this again.', o.sql_name)
+             format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
+                    'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
     UNION ALL
-    SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-             format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s', o.sql_name, k.columns, a.columns, this.sql_name, holds),
+      SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
+             format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
+                    o.sql_name, k.columns, a.columns, this.sql_name, holds),
              format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
              format('no archive: no row has a value in %s', a.columns), NULL
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
       WHERE k.columns IS NOT NULL
     UNION ALL
-    SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
+
+      SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
                      FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
@@ -503,12 +565,13 @@ DECLARE
       FROM ours o CROSS JOIN this
       WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
     UNION ALL
-    SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name), NULL, NULL, NULL
+      SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+             NULL, NULL, NULL
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
     UNION ALL
-    -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
+      -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
       -- moves only where the owner has them switched on.
       SELECT 'rows', 310, 0, to_name,
              format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
@@ -518,46 +581,53 @@ DECLARE
       JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
       JOIN compared n ON n.name = to_name
     UNION ALL
-    SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
+      SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this
     UNION ALL
-    -- Values that were archived from a wider column need it as wide again.
+      -- Values that were archived from a wider column need it as wide again.
       SELECT 'catalog', 420, c.place, c.name,
-             format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
-             format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
+             format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
+                    ' DEFAULT ' || fill),
+             format('ADD COLUMN %I %s%s%s%s', c.name,
+                    CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
+                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END),
+             NULL, NULL, NULL
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
     UNION ALL
-    SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
+      SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
       FROM compared WHERE verdict = 'widen'
     UNION ALL
-    SELECT 'catalog', 420, place, name,
+      SELECT 'catalog', 420, place, name,
              CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE akin AND NOT same_default
     UNION ALL
-    SELECT 'catalog', 420, place, name, format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
-             format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END), NULL, NULL, NULL
+      SELECT 'catalog', 420, place, name,
+             format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
+             format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
+             NULL, NULL, NULL
       FROM compared
-      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null AND (fill IS NOT NULL OR NOT wanted_not_null)
+      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
+        AND (fill IS NOT NULL OR NOT wanted_not_null)
     UNION ALL
-    SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
+      SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
     UNION ALL
-    SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
+      SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
              format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
-               CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
+               CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
+                    ELSE format('%1$I = a.%1$I', c.name) END,
                ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
       FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
       GROUP BY this.sql_name, o.name, o.sql_name, k.matches
     UNION ALL
-    -- $1: the number of rows that the step before gave back.
+      -- $1: the number of rows that the step before gave back.
       SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
              format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
@@ -576,9 +646,11 @@ DECLARE
                SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                         CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
                FROM compared WHERE found_name IS NOT NULL))
-             || coalesce((SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-                          FROM compared WHERE comment IS NOT NULL), '')
-             || format('; COMMENT ON TABLE %s IS %L', o.sql_name, 'The columns as they were: the way back reads it and drops it.'),
+             || coalesce((
+               SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
+               FROM compared WHERE comment IS NOT NULL), '')
+             || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
+                       'The columns as they were: the way back reads it and drops it.'),
              NULL, NULL, NULL
       FROM ours o
       WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
@@ -633,7 +705,8 @@ BEGIN
       BEGIN
         -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a
         -- statement that would not see every row fails.
-        PERFORM pg_catalog.set_config('table_change.target', coalesce(pg_catalog.to_regclass('user_profiles')::pg_catalog.oid::pg_catalog.text, ''), true),
+        PERFORM pg_catalog.set_config('table_change.target',
+                  coalesce(pg_catalog.to_regclass('user_profiles')::pg_catalog.oid::pg_catalog.text, ''), true),
                 pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
                 pg_catalog.set_config('standard_conforming_strings', 'on', true),
                 pg_catalog.set_config('row_security', 'off', true);
@@ -669,7 +742,8 @@ BEGIN
             FOR relation IN relations LOOP
               EXIT WHEN stage.mode IS NULL;
               asked_at := clock_timestamp();
-              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
+              EXECUTE format('SET LOCAL lock_timeout = %L',
+                             ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation.sql_name, stage.mode);
               budget_left := budget_left - (clock_timestamp() - asked_at);
             END LOOP;
@@ -678,7 +752,8 @@ BEGIN
             FOR held IN holders (stage.mode) LOOP
               RAISE EXCEPTION USING
                 ERRCODE = 'lock_not_available',
-                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, round(extract(epoch FROM stage.budget) * 1000)),
+                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode,
+                                 round(extract(epoch FROM stage.budget) * 1000)),
                 DETAIL = coalesce('Held by ' || held.holders, 'Whoever held it has let go since.'),
                 HINT = coalesce('To end what is in the way: ' || held.remedy, 'Try again.');
             END LOOP;
@@ -693,7 +768,8 @@ BEGIN
             END LOOP;
 
             -- 6. Refuse, with nothing changed.
-            SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10)) INTO conflict, remedy
+            SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10))
+            INTO conflict, remedy
             FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'conflict';
             IF conflict IS NOT NULL THEN
               RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || conflict, HINT = remedy;
@@ -720,7 +796,8 @@ BEGIN
               EXECUTE coalesce(rule.only_if, 'SELECT true') INTO applies USING touched;
               IF applies THEN
                 RAISE EXCEPTION USING
-                  MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s', table_name, rule.words),
+                  MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
+                                   table_name, rule.words),
                   HINT = 'This should not happen. Please report it, with what plan shows.';
               END IF;
             END LOOP;
@@ -730,9 +807,11 @@ BEGIN
           FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
             EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO applies USING touched;
             IF applies AND step ->> 'sql' IS NULL THEN
-              RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
+              RAISE EXCEPTION USING
+                MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
             ELSIF applies THEN
-              EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
+              EXECUTE format('SET LOCAL lock_timeout = %L',
+                             ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
                 EXECUTE step ->> 'sql';
                 GET DIAGNOSTICS touched = ROW_COUNT;
@@ -741,13 +820,15 @@ BEGIN
                 RAISE EXCEPTION USING
                   ERRCODE = 'lock_not_available',
                   MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
-                  DETAIL = 'A transaction holds another table that this needs (an archive, perhaps, or one that a foreign key names).',
+                  DETAIL = 'A transaction holds another table that this needs '
+                           '(an archive, perhaps, or one that a foreign key names).',
                   HINT = 'Try again.';
               WHEN data_exception OR integrity_constraint_violation THEN
                 -- The server's own words would show the value.
                 RAISE EXCEPTION USING
                   ERRCODE = SQLSTATE,
-                  MESSAGE = format('%s is left as it was: a value stands in the way of: %s', table_name, step -> 'words' ->> 0),
+                  MESSAGE = format('%s is left as it was: a value stands in the way of: %s',
+                                   table_name, step -> 'words' ->> 0),
                   HINT = 'The statement was: ' || (step ->> 'sql');
               END;
               FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
@@ -849,8 +930,10 @@ SELECT concerned.name AS column_name,
            'type changed from ' || nullif(coalesce(was.type, old.type), now.type),
            CASE WHEN coalesce(was.not_null, old.not_null) AND NOT now.not_null THEN 'made nullable'
                 WHEN now.not_null AND NOT coalesce(was.not_null, old.not_null) THEN 'made NOT NULL' END,
-           CASE WHEN now.default_value IS DISTINCT FROM CASE WHEN was.type IS NULL THEN old.default_value ELSE was.default_value END
-                THEN CASE WHEN now.default_value IS NULL THEN 'default dropped' ELSE 'default set' END END), ''), 'as it was')
+           CASE WHEN now.default_value IS DISTINCT FROM
+                     CASE WHEN was.type IS NULL THEN old.default_value ELSE was.default_value END
+                THEN CASE WHEN now.default_value IS NULL THEN 'default dropped' ELSE 'default set' END END),
+           ''), 'as it was')
        END AS what_was_done
 FROM concerned
 LEFT JOIN shape now ON now.role = 'now' AND now.name = concerned.name

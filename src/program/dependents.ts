@@ -19,11 +19,16 @@ dependent AS (
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
     GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
   ) d
-  LEFT JOIN LATERAL (SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what, pg_get_viewdef(w.ev_class) AS definition
-                     FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN') v ON true
+  LEFT JOIN LATERAL (
+    SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what,
+           pg_get_viewdef(w.ev_class) AS definition
+    FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN'
+  ) v ON true
   -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
-  WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
-    AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
+  WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e
+                    WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
+    AND NOT EXISTS (SELECT 1 FROM pg_constraint k
+                    WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
 ),
 blocker AS (
   SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
@@ -31,7 +36,8 @@ blocker AS (
   WHERE CASE c.verdict
           WHEN 'drop' THEN NOT d.along
           -- A generated column is a part of pg_class, an index is not; indexes survive.
-          ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc', 'pg_publication_rel')
+          ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc',
+                             'pg_publication_rel')
             OR d.what LIKE 'column %'
         END
   GROUP BY c.name, c.found_name, c.place, c.verdict
@@ -42,7 +48,8 @@ blocker AS (
 reading AS (
   SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
          t.oid IS NOT NULL AND p.prosrc ~* ('\\m(new|old)\\s*\\.\\s*"?' || g.pattern) AS fatal,
-         left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l WHERE l ~* ('\\m' || g.pattern) LIMIT 1)), 80) AS line
+         left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l
+                     WHERE l ~* ('\\m' || g.pattern) LIMIT 1)), 80) AS line
   FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\\W)', '\\\\\\1', 'g') || '\\M' AS pattern
         FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
   JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.pattern)
@@ -54,20 +61,28 @@ reading AS (
 export const dependentRules = [
   `
   SELECT 'conflict', 170, place, name,
-         format('%s %s: it is used by %s', found_name, CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END, what) AS words,
+         format('%s %s: it is used by %s', found_name,
+                CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
+                what) AS words,
          NULL::text, NULL::text, NULL::text,
          'Drop what uses it, run this again, and create it anew.'
   FROM blocker WHERE verdict IN ('drop', 'widen')`,
   `
   SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-         format('the trigger function %s reads %s from the row, so that every write would fail: %s', what, name, line), NULL, NULL, NULL,
+         format('the trigger function %s reads %s from the row, so that every write would fail: %s',
+                what, name, line),
+         NULL, NULL, NULL,
          CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-              ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+              ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
+                   'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
   FROM reading CROSS JOIN ignoring WHERE fatal`,
   `
   SELECT 'warning', 200, place, name,
-         format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, and may find nothing under that name from now on: %s'
-                     ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END, what, name, line), NULL, NULL, NULL, NULL
+         format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
+                                          'and may find nothing under that name from now on: %s'
+                     ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
+                what, name, line),
+         NULL, NULL, NULL, NULL
   FROM reading WHERE NOT fatal`,
   `
   SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
@@ -76,21 +91,26 @@ export const dependentRules = [
   WHERE c.verdict = 'drop' AND d.along`,
   `
   SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-         'A subscriber without the columns stops at the next write: migrate the subscribers first, then this server.'
+         'A subscriber without the columns stops at the next write: '
+         'migrate the subscribers first, then this server.'
   FROM pg_depend d CROSS JOIN this
-  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0 AND d.classid::regclass::text = 'pg_publication_rel'
+  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
+    AND d.classid::regclass::text = 'pg_publication_rel'
     AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))`,
   `
-  SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name), NULL, NULL, NULL,
+  SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
+         NULL, NULL, NULL,
          'If the table is published to it: migrate the subscribers first, then this server.'
   FROM pg_replication_slots
-  WHERE slot_type = 'logical' AND database = current_database() AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))`,
+  WHERE slot_type = 'logical' AND database = current_database()
+    AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))`,
   `
   -- By query_to_xml, because servers before 10 have no such catalog.
   SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
          'Migrate this server first, then the one that publishes.'
   FROM this
   WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-    AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid), false, false, '')::text LIKE '%<row%'
+    AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
+                     false, false, '')::text LIKE '%<row%'
     AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))`,
 ];

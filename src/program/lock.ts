@@ -18,7 +18,9 @@ ORDER BY min(tree.depth), c.oid`;
 export const holders = (mode: string) => `
 WITH RECURSIVE ${tree},
 holder AS (
-  SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, a.query
+  SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
+         split_part(regexp_replace(a.query,
+           '''([^''\\\\]|\\\\.|'''')*(''|$)|\\$[a-z_]*\\$.*', '''...''', 'gi'), chr(10), 1) AS first_line
   FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
   WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -29,11 +31,11 @@ holder AS (
 SELECT string_agg(
          CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
               ELSE format('pid %s, user %s%s, %s', pid, coalesce(usename, 'unknown'),
-                          ', application ' || quote_literal(nullif(application_name, '')),
-                          CASE WHEN state IS NULL THEN 'state hidden from this role'
-                               ELSE format('%s, transaction open for %s s: %s', state,
+                     ', application ' || quote_literal(nullif(application_name, '')),
+                     CASE WHEN state IS NULL THEN 'state hidden from this role'
+                          ELSE format('%s, transaction open for %s s: %s', state,
                                  round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1),
-                                 left(split_part(regexp_replace(query, '''([^''\\\\]|\\\\.|'''')*(''|$)|\\$[a-z_]*\\$.*', '''...''', 'gi'), chr(10), 1), 100)) END)
+                                 left(first_line, 100)) END)
          END, chr(10) ORDER BY xact_start) AS holders,
        string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
 FROM holder`;

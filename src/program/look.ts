@@ -81,7 +81,8 @@ ours AS (
 shape AS (
   SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
          coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                   FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type y ON y.oid = a.atttypid
+                   FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                   JOIN pg_type y ON y.oid = a.atttypid
                    WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
          a.attnotnull AND NOT EXISTS (
            SELECT 1 FROM pg_constraint k
@@ -104,10 +105,14 @@ shape AS (
  * varchar without a length and text are equally wide.
  */
 export function family(type: string): string {
-  return `SELECT ${type},
+  return `
+    SELECT ${type},
            CASE WHEN ${type} = 'text' OR ${type} ~ '^character varying(\\([0-9]+\\))?$' THEN 'text'
                 WHEN ${type} IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
            CASE WHEN ${type} ~ '^character varying\\([0-9]+\\)$' THEN substring(${type} FROM '[0-9]+')::integer
                 WHEN ${type} IN ('text', 'character varying') THEN 2147483647
-                WHEN ${type} = 'smallint' THEN 2 WHEN ${type} = 'integer' THEN 4 WHEN ${type} = 'bigint' THEN 8 END`;
+                WHEN ${type} = 'smallint' THEN 2
+                WHEN ${type} = 'integer' THEN 4
+                WHEN ${type} = 'bigint' THEN 8 END
+  `;
 }

@@ -72,7 +72,7 @@ function attempt(change: Change): string {
 BEGIN
   -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a
   -- statement that would not see every row fails.
-  PERFORM ${aim(change)},
+  PERFORM ${indent(aim(change), 10)},
           pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
           pg_catalog.set_config('standard_conforming_strings', 'on', true),
           pg_catalog.set_config('row_security', 'off', true);
@@ -108,7 +108,8 @@ BEGIN
       FOR relation IN relations LOOP
         EXIT WHEN stage.mode IS NULL;
         asked_at := clock_timestamp();
-        EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
+        EXECUTE format('SET LOCAL lock_timeout = %L',
+                       ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
         EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation.sql_name, stage.mode);
         budget_left := budget_left - (clock_timestamp() - asked_at);
       END LOOP;
@@ -117,7 +118,8 @@ BEGIN
       FOR held IN holders (stage.mode) LOOP
         RAISE EXCEPTION USING
           ERRCODE = 'lock_not_available',
-          MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode, round(extract(epoch FROM stage.budget) * 1000)),
+          MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode,
+                           round(extract(epoch FROM stage.budget) * 1000)),
           DETAIL = coalesce('Held by ' || held.holders, 'Whoever held it has let go since.'),
           HINT = coalesce('To end what is in the way: ' || held.remedy, 'Try again.');
       END LOOP;
@@ -132,7 +134,8 @@ BEGIN
       END LOOP;
 
       -- 6. Refuse, with nothing changed.
-      SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10)) INTO conflict, remedy
+      SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10))
+      INTO conflict, remedy
       FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'conflict';
       IF conflict IS NOT NULL THEN
         RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || conflict, HINT = remedy;
@@ -159,7 +162,8 @@ BEGIN
         EXECUTE coalesce(rule.only_if, 'SELECT true') INTO applies USING touched;
         IF applies THEN
           RAISE EXCEPTION USING
-            MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s', table_name, rule.words),
+            MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
+                             table_name, rule.words),
             HINT = 'This should not happen. Please report it, with what plan shows.';
         END IF;
       END LOOP;
@@ -169,9 +173,11 @@ BEGIN
     FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
       EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO applies USING touched;
       IF applies AND step ->> 'sql' IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
+        RAISE EXCEPTION USING
+          MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
       ELSIF applies THEN
-        EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
+        EXECUTE format('SET LOCAL lock_timeout = %L',
+                       ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
         BEGIN
           EXECUTE step ->> 'sql';
           GET DIAGNOSTICS touched = ROW_COUNT;
@@ -180,13 +186,15 @@ BEGIN
           RAISE EXCEPTION USING
             ERRCODE = 'lock_not_available',
             MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
-            DETAIL = 'A transaction holds another table that this needs (an archive, perhaps, or one that a foreign key names).',
+            DETAIL = 'A transaction holds another table that this needs '
+                     '(an archive, perhaps, or one that a foreign key names).',
             HINT = 'Try again.';
         WHEN data_exception OR integrity_constraint_violation THEN
           -- The server's own words would show the value.
           RAISE EXCEPTION USING
             ERRCODE = SQLSTATE,
-            MESSAGE = format('%s is left as it was: a value stands in the way of: %s', table_name, step -> 'words' ->> 0),
+            MESSAGE = format('%s is left as it was: a value stands in the way of: %s',
+                             table_name, step -> 'words' ->> 0),
             HINT = 'The statement was: ' || (step ->> 'sql');
         END;
         FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP

@@ -58,8 +58,10 @@ function doneByUp({ rename }: Change): string {
            'type changed from ' || nullif(coalesce(was.type, old.type), now.type),
            CASE WHEN coalesce(was.not_null, old.not_null) AND NOT now.not_null THEN 'made nullable'
                 WHEN now.not_null AND NOT coalesce(was.not_null, old.not_null) THEN 'made NOT NULL' END,
-           CASE WHEN now.default_value IS DISTINCT FROM CASE WHEN was.type IS NULL THEN old.default_value ELSE was.default_value END
-                THEN CASE WHEN now.default_value IS NULL THEN 'default dropped' ELSE 'default set' END END), ''), 'as it was')
+           CASE WHEN now.default_value IS DISTINCT FROM
+                     CASE WHEN was.type IS NULL THEN old.default_value ELSE was.default_value END
+                THEN CASE WHEN now.default_value IS NULL THEN 'default dropped' ELSE 'default set' END END),
+           ''), 'as it was')
        END`;
 }
 
@@ -67,7 +69,8 @@ function doneByDown({ rename }: Change): string {
   return `CASE
          WHEN before.oid IS NOT NULL THEN 'not taken back'
          WHEN now.type IS NOT NULL THEN 'stays (this change did not add it)'
-         WHEN concerned.name = ${literal(rename?.to)} AND EXISTS (SELECT 1 FROM shape s WHERE s.role = 'now' AND s.name = ${literal(rename?.from)})
+         WHEN concerned.name = ${literal(rename?.to)}
+              AND EXISTS (SELECT 1 FROM shape s WHERE s.role = 'now' AND s.name = ${literal(rename?.from)})
          THEN ${literal(`under its old name, ${rename?.from}`)}
          ELSE 'not there (removed, or never added)'
        END`;

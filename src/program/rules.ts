@@ -72,12 +72,14 @@ returnable AS (
     AND NOT EXISTS (
       SELECT 1 FROM shape f
       WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
-        AND NOT EXISTS (SELECT 1 FROM shape a WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+        AND NOT EXISTS (SELECT 1 FROM shape a
+                        WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
 ),
 returned AS (
   SELECT c.place, c.name, c.fill, c.wanted_not_null
   FROM compared c
-  JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+  JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
+    AND (a.type = c.wanted_type OR a.family = c.wanted_family)
   JOIN returnable r ON r.role = a.role
   WHERE c.verdict = 'add'
 ),
@@ -97,7 +99,7 @@ narrowing AS (
 `
 }-- The rules, a SELECT each.
 rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-${branches.map((branch) => branch.trim()).join('\nUNION ALL\n')}
+${branches.map((branch) => branch.replace(/^\n/, '')).join('\nUNION ALL\n')}
 ),
 
 -- What frames them, where there is anything to do at all.

@@ -23,9 +23,11 @@ export const writeDown = `
            SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                     CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
            FROM compared WHERE found_name IS NOT NULL))
-         || coalesce((SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-                      FROM compared WHERE comment IS NOT NULL), '')
-         || format('; COMMENT ON TABLE %s IS %L', o.sql_name, 'The columns as they were: the way back reads it and drops it.'),
+         || coalesce((
+           SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
+           FROM compared WHERE comment IS NOT NULL), '')
+         || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
+                   'The columns as they were: the way back reads it and drops it.'),
          NULL, NULL, NULL
   FROM ours o
   WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
@@ -36,14 +38,16 @@ ${close('prepare', 301)}
 /** up, both names: old values that are not the new ones; [] and NULL both mean none. */
 export const differingValues = `\
   SELECT quote_ident(from_name) AS columns,
-         format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)', from_name, to_name, empty) AS holds
+         format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
+                from_name, to_name, empty) AS holds
   FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'`;
 
 /** down: every value that is not the default with which up would add the column again. */
 export const valuesToDrop = `\
   SELECT string_agg(quote_ident(found_name), ', ' ORDER BY c.place, found_name) AS columns,
          string_agg(CASE WHEN d.default_expr IS NULL THEN format('%I IS NOT NULL', found_name)
-                         ELSE format('%I IS DISTINCT FROM %s', found_name, d.default_expr) END, ' OR ' ORDER BY c.place, found_name) AS holds
+                         ELSE format('%I IS DISTINCT FROM %s', found_name, d.default_expr) END,
+                    ' OR ' ORDER BY c.place, found_name) AS holds
   FROM compared c LEFT JOIN declared d ON d.name = c.found_name
   WHERE verdict = 'drop'
   HAVING count(*) > 0`;
@@ -52,18 +56,21 @@ export function archive(direction: Direction): string[] {
   return [
     `
   SELECT 'rows', 305, 0, NULL,
-         format('%s holds values that would be dropped, and the table has no primary key by which they could come back', columns),
+         format('%s holds values that would be dropped, and the table has no primary key by which they could '
+                'come back', columns),
          NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
          'Add a primary key, or save and clear the values yourself.'
   FROM archiving CROSS JOIN this WHERE this.key IS NULL`,
     `
   SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
          NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-         format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. Then run this again.', o.sql_name)
+         format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
+                'Then run this again.', o.sql_name)
   FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL`,
     `
   SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-         format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s', o.sql_name, k.columns, a.columns, this.sql_name, holds),
+         format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
+                o.sql_name, k.columns, a.columns, this.sql_name, holds),
          format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
          format('no archive: no row has a value in %s', a.columns), NULL
   FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = '${direction}_archive'
@@ -73,7 +80,8 @@ ${close('rows', 321)}
   WHERE o.role = '${direction}_archive' AND EXISTS (SELECT 1 FROM archiving)`,
     `
   SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-         format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name), NULL, NULL, NULL
+         format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+         NULL, NULL, NULL
   FROM compared CROSS JOIN this
   WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
   ];
@@ -114,9 +122,12 @@ export const catalog = [
   `
   -- Values that were archived from a wider column need it as wide again.
   SELECT 'catalog', 420, c.place, c.name,
-         format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END, ' DEFAULT ' || fill),
-         format('ADD COLUMN %I %s%s%s%s', c.name, CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
+         format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
+                ' DEFAULT ' || fill),
+         format('ADD COLUMN %I %s%s%s%s', c.name,
+                CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
+                ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END),
+         NULL, NULL, NULL
   FROM compared c
   LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
   WHERE verdict = 'add'`,
@@ -132,10 +143,13 @@ export const catalog = [
               ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
   FROM compared WHERE akin AND NOT same_default`,
   `
-  SELECT 'catalog', 420, place, name, format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
-         format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END), NULL, NULL, NULL
+  SELECT 'catalog', 420, place, name,
+         format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
+         format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
+         NULL, NULL, NULL
   FROM compared
-  WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null AND (fill IS NOT NULL OR NOT wanted_not_null)`,
+  WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
+    AND (fill IS NOT NULL OR NOT wanted_not_null)`,
   `
   SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
   FROM compared WHERE verdict = 'drop'`,
@@ -145,7 +159,8 @@ export const upCatalog = [
   `
   SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
          format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
-           CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill) ELSE format('%1$I = a.%1$I', c.name) END,
+           CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
+                ELSE format('%1$I = a.%1$I', c.name) END,
            ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
   FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
   GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
@@ -164,14 +179,16 @@ export const downCatalog = [
   `
   -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one.
   SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L', this.sql_name, from_name, to_name, b.wanted_type, to_name, ''),
+         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L',
+                this.sql_name, from_name, to_name, b.wanted_type, to_name, ''),
          NULL, NULL, NULL
   FROM renaming CROSS JOIN this
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
   JOIN compared n ON n.name = to_name AND n.found_name = to_name`,
   `
   SELECT 'catalog', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
-         format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s', this.sql_name, from_name, o.sql_name, k.matches),
+         format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
+                this.sql_name, from_name, o.sql_name, k.matches),
          NULL, NULL, NULL
   FROM renaming CROSS JOIN this CROSS JOIN key_of k
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
@@ -198,21 +215,28 @@ export const downCatalog = [
   -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
   SELECT 'catalog', 470, place, name, format('make %s NOT NULL', name),
          format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
-         CASE WHEN this.forced THEN 'SELECT false' ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
+         CASE WHEN this.forced THEN 'SELECT false'
+              ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
          format('leave %s nullable, though it was NOT NULL: %s', name,
-                CASE WHEN this.forced THEN 'row-level security hides whether it holds NULLs' ELSE 'it holds NULLs' END), NULL
+                CASE WHEN this.forced THEN 'row-level security hides whether it holds NULLs'
+                     ELSE 'it holds NULLs' END), NULL
   FROM compared CROSS JOIN this
   WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')`,
   `
-  SELECT 'note', 252, place, name, format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
-         NULL, NULL, NULL, format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;', this.sql_name, name, wanted_type, collate_as)
+  SELECT 'note', 252, place, name,
+         format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
+         NULL, NULL, NULL,
+         format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
+                this.sql_name, name, wanted_type, collate_as)
   FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL`,
   `
   SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
   FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
   `
-  SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name), format('DROP TABLE %s', o.sql_name),
-         format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))', o.sql_name, this.sql_name, k.matches),
+  SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name),
+         format('DROP TABLE %s', o.sql_name),
+         format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
+                o.sql_name, this.sql_name, k.matches),
          format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
   FROM returnable o CROSS JOIN this CROSS JOIN key_of k
   WHERE o.role = 'up_archive'

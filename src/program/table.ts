@@ -17,7 +17,8 @@ export function tableOid(change: Change): string {
 
 /** Looks the table up and aims the program's queries at it, for this transaction. */
 export function aim(change: Change): string {
-  return `pg_catalog.set_config('table_change.target', coalesce(${tableOid(change)}::pg_catalog.text, ''), true)`;
+  return `pg_catalog.set_config('table_change.target',
+  coalesce(${tableOid(change)}::pg_catalog.text, ''), true)`;
 }
 
 /**
@@ -39,17 +40,23 @@ CROSS JOIN LATERAL (VALUES
    'Connect to the primary and run it there; the standby follows by itself.'),
   (2, false, current_setting('transaction_read_only') = 'on',
    'this session is read-only, so %s cannot be changed',
-   'See default_transaction_read_only: SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
+   'See where that comes from: '
+   'SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
   (3, false, current_setting('transaction_isolation') <> 'read committed',
-   'this transaction is ' || upper(current_setting('transaction_isolation')) || ': it would go on seeing %s as it was before the lock',
+   'this transaction is ' || upper(current_setting('transaction_isolation'))
+     || ': it would go on seeing %s as it was before the lock',
    'Run it under READ COMMITTED: SET default_transaction_isolation = ''read committed''; then again.'),
   (4, true, c.oid IS NULL,
-   'there is no table %s on the search_path of ' || quote_ident(current_user) || ' in database ' || quote_ident(current_database()),
-   ${literal(`${change.after} If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.`.trim())}),
+   'there is no table %s on the search_path of ' || quote_ident(current_user)
+     || ' in database ' || quote_ident(current_database()),
+   ${literal(`${change.after} `.trimStart())}
+   'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
   (5, true, c.relkind NOT IN ('r', 'p'),
-   '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+   '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                                WHEN 'f' THEN 'foreign table'
                                 ELSE 'relation of kind "' || c.relkind::text || '"' END || ', not a table',
-   'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. A foreign table is changed on its own server.'),
+   'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. '
+   'A foreign table is changed on its own server.'),
   (6, true, c.relpersistence = 't',
    '%s is a temporary table of this session, which hides the real one',
    'Drop the temporary table or use a new session, then run it again.'),
@@ -57,12 +64,15 @@ CROSS JOIN LATERAL (VALUES
    '%s is a partition',
    'Change the partitioned table that it belongs to: its partitions follow.'),
   (8, false, NOT pg_has_role(c.relowner, 'USAGE'),
-   '%s belongs to ' || quote_ident(o.rolname) || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
+   '%s belongs to ' || quote_ident(o.rolname)
+     || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
    'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-  (9, false, NOT (has_schema_privilege(n.oid, 'CREATE') AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
+  (9, false, NOT (has_schema_privilege(n.oid, 'CREATE')
+                  AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
    'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
      || ' may not create one in schema ' || quote_ident(n.nspname),
-   format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.', n.nspname, o.rolname))
+   format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.',
+          n.nspname, o.rolname))
 ) reason (place, blind, applies, problem, advice)
 WHERE applies
 ORDER BY place`;

@@ -26,12 +26,12 @@ renamed AS (
 -- Every column concerned. verdict: add, drop, same, widen, leave (it holds all that is wanted), narrow,
 -- foreign (a type that cannot be brought to the wanted one without loss or a rewrite).
 compared AS (
-  SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name, f.attnum, f.attinhcount,
-         f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
+  SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name,
+         f.attnum, f.attinhcount, f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
          w.type AS wanted_type, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
          w.default_expr AS wanted_default, w.fill,
-         replace(replace(coalesce(f.special, f.type), 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
-         replace(replace(w.type, 'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
+         ${short('coalesce(f.special, f.type)')} AS short_type,
+         ${short('w.type')} AS wanted_short_type,
          CASE
            WHEN f.name IS NULL THEN 'add'
            WHEN w.name IS NULL THEN 'drop'
@@ -49,14 +49,17 @@ ${
          END AS verdict,
          f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
          -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-         ${plain('f.default_expr')} IS NOT DISTINCT FROM ${plain('w.default_expr')} AS same_default
+         ${plain('f.default_expr')}
+         IS NOT DISTINCT FROM ${plain('w.default_expr')}
+           AS same_default
   FROM wanted w
   CROSS JOIN LATERAL (${family('w.type')}) v (type, family, width)
   FULL JOIN (
     SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
     FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
     WHERE s.role = 'found'
-      AND (s.name IN (SELECT name FROM declared) OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+      AND (s.name IN (SELECT name FROM declared)
+        OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
 ${
   direction === 'up'
     ? ''
@@ -67,6 +70,12 @@ ${
 )`;
 }
 
+/** A type as people write it. */
+function short(type: string): string {
+  return `replace(replace(${type},
+           'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz')`;
+}
+
 /** A default without its cast and quotes, NULL where there is none: 'x'::character varying is x. */
 function plain(expression: string): string {
   return `btrim(regexp_replace(${expression}, '::[a-z ]+(\\([0-9,]+\\))?$', ''), '''')`;
@@ -75,8 +84,8 @@ function plain(expression: string): string {
 const asDeclared = `\
   SELECT place, name, type, '', not_null, default_expr, default_expr FROM declared
   UNION ALL
-  SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type), coalesce(taker.collate_as, giver.collate_as, ''),
-         false, NULL, NULL
+  SELECT 1000, to_name, coalesce(taker.type, giver.type, renaming.type),
+         coalesce(taker.collate_as, giver.collate_as, ''), false, NULL, NULL
   FROM renaming
   LEFT JOIN shape taker ON taker.role = 'found' AND taker.name = to_name
   LEFT JOIN shape giver ON giver.role = 'found' AND giver.name = from_name`;
