@@ -1,0 +1,239 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { embeddedCluster, embeddedEnvironment } from '../../src/database/embedded';
+import { type Address, type Cluster, start, stop } from '../../src/database/server';
+import { connect } from '../support/database';
+import { project } from '../support/knex';
+import { guard, removeServer, testCluster } from '../support/server';
+
+const clusters: Cluster[] = [];
+
+/** A cluster that is removed after the test. */
+function mine(cluster: Cluster): Cluster {
+  clusters.push(cluster);
+  guard(cluster.data);
+  return cluster;
+}
+
+afterEach(async () => {
+  for (const { data } of clusters.splice(0)) await removeServer(data);
+});
+
+/** Another process that starts the server, prints its address, and waits. */
+function starter(
+  { native, data }: Cluster,
+  user?: number,
+): { child: ChildProcess; address: Promise<Address> } {
+  const code = `require('./src/database/server').start(${JSON.stringify({ native, data })})
+    .then((address) => console.log(JSON.stringify(address)), (error) => console.log(error.stack));
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ['-r', 'ts-node/register', '-e', code], {
+    cwd: project,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(user && { uid: user, gid: user }),
+  });
+  const address = new Promise<Address>((resolve, reject) => {
+    child.stdout?.once('data', (text) => {
+      try {
+        resolve(JSON.parse(String(text)));
+      } catch {
+        reject(new Error(String(text)));
+      }
+    });
+  });
+  return { child, address };
+}
+
+function postmaster(data: string): number {
+  return Number(fs.readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+}
+
+const gone = (child: ChildProcess) => new Promise((resolve) => child.once('exit', resolve));
+
+async function works({ user, password, host, port }: Address) {
+  const client = await connect(`postgres://${user}:${password}@${host}:${port}/postgres`);
+  await client.end();
+}
+
+test('survives its parent, and the next command finds it', async () => {
+  const cluster = mine(testCluster());
+  const { child, address } = starter(cluster);
+  const first = await address;
+  const pid = postmaster(cluster.data);
+  child.kill('SIGKILL');
+  await gone(child);
+  expect(await start(cluster)).toEqual(first);
+  expect(postmaster(cluster.data)).toBe(pid);
+  await works(first);
+});
+
+test('is taken over after it was killed', async () => {
+  const cluster = mine(testCluster());
+  await start(cluster);
+  process.kill(postmaster(cluster.data), 'SIGKILL');
+  await works(await start(cluster));
+});
+
+test.each(['ready   ', 'starting'])(
+  'a lock file (%s) that names another program is no obstacle',
+  async (status) => {
+    const cluster = mine(testCluster());
+    await start(cluster);
+    const file = join(cluster.data, 'postmaster.pid');
+    const lines = fs.readFileSync(file, 'utf8').split('\n');
+    await stop(cluster.data);
+    const other = spawn('sleep', ['60'], { ...userOf(cluster.data) });
+    fs.writeFileSync(file, [other.pid, ...lines.slice(1, 7), status, ''].join('\n'));
+    fs.chownSync(file, fs.statSync(cluster.data).uid, fs.statSync(cluster.data).gid);
+    await works(await start(cluster));
+    expect(postmaster(cluster.data)).not.toBe(other.pid);
+    other.kill();
+  },
+);
+
+test('two commands at once make one server, from nothing', async () => {
+  const cluster = mine(testCluster());
+  const starters = [starter(cluster), starter(cluster), starter(cluster)];
+  const [first, ...others] = await Promise.all(starters.map(({ address }) => address));
+  for (const { child } of starters) child.kill();
+  for (const other of others) expect(other).toEqual(first);
+  const left = fs
+    .readdirSync(dirname(cluster.data))
+    .filter((name) => join(dirname(cluster.data), name).startsWith(`${cluster.data}.`));
+  expect(left).toEqual([]);
+});
+
+test('two commands at once take over a server that was killed', async () => {
+  const cluster = mine(testCluster());
+  await start(cluster);
+  process.kill(postmaster(cluster.data), 'SIGKILL');
+  const [one, two] = await Promise.all([start(cluster), start(cluster)]);
+  expect(one).toEqual(two);
+});
+
+test('stop says whether there was anything to stop', async () => {
+  const cluster = mine(testCluster());
+  expect(await stop(cluster.data)).toBe(false);
+  await start(cluster);
+  expect(await stop(cluster.data)).toBe(true);
+  expect(await stop(cluster.data)).toBe(false);
+});
+
+test('a server that cannot start says why', async () => {
+  const cluster = mine(testCluster({ shared_buffers: 'many' }));
+  await expect(start(cluster)).rejects.toThrow(/does not start in .*\n.*"shared_buffers"/);
+});
+
+test('binaries that cannot run say why', async () => {
+  const native = fs.mkdtempSync(join(tmpdir(), 'native-'));
+  await expect(start({ ...testCluster(), native })).rejects.toThrow(
+    /^Cannot make a PostgreSQL server in .*initdb ENOENT/,
+  );
+  fs.rmdirSync(native);
+});
+
+test('needs its password, also on this machine', async () => {
+  const { host, port } = await start(mine(testCluster()));
+  await expect(connect(`postgres://postgres:guess@${host}:${port}/postgres`)).rejects.toMatchObject({
+    code: '28P01',
+  });
+});
+
+test("the application's role owns its database and is no superuser", async () => {
+  const { native, setup } = embeddedCluster();
+  const cluster = mine({ ...testCluster(), native, ...(setup && { setup }) });
+  const { host, port, password } = await start(cluster);
+  const client = await connect(`postgres://ehr_owner:${password}@${host}:${port}/ehr`);
+  const { rows } = await client.query(
+    `SELECT rolsuper, pg_get_userbyid(datdba) AS owner, has_schema_privilege('public', 'CREATE') AS may_create
+     FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()`,
+  );
+  await client.end();
+  expect(rows).toEqual([{ rolsuper: false, owner: 'ehr_owner', may_create: true }]);
+});
+
+const asRoot = process.getuid?.() === 0 ? describe : describe.skip;
+
+asRoot('as root', () => {
+  let folder: string;
+  let binaries: string;
+
+  /** A project of root's own, whose binaries npm has not linked. */
+  beforeEach(() => {
+    folder = fs.mkdtempSync(join(tmpdir(), 'private-'));
+    binaries = join(folder, 'native');
+    fs.cpSync(testCluster().native, binaries, { recursive: true, verbatimSymlinks: true });
+    fs.copyFileSync(join(testCluster().native, '../package.json'), join(folder, 'package.json'));
+    for (const name of fs.readdirSync(join(binaries, 'lib'))) {
+      const file = join(binaries, 'lib', name);
+      if (fs.lstatSync(file).isSymbolicLink()) fs.rmSync(file);
+    }
+  });
+
+  afterEach(() => fs.rmSync(folder, { recursive: true }));
+
+  test('a folder that only root may enter', async () => {
+    const cluster = mine(embeddedCluster(folder, binaries));
+    expect(cluster.data).toMatch(join(tmpdir(), 'postgres-0-'));
+    await works(await start(cluster));
+    expect(embeddedCluster(folder, binaries)).toMatchObject({ data: cluster.data, native: cluster.native });
+    await removeServer(cluster.data);
+    fs.rmSync(dirname(cluster.data), { recursive: true });
+  });
+
+  test('a folder in its place that somebody else put there', () => {
+    const home = dirname(embeddedCluster(folder, binaries).data);
+    fs.chmodSync(home, 0o777);
+    expect(() => embeddedCluster(folder, binaries)).toThrow(/is not safely ours/);
+    fs.chownSync(home, 65534, 65534);
+    fs.chmodSync(home, 0o755);
+    expect(() => embeddedCluster(folder, binaries)).toThrow(/is not safely ours/);
+    fs.rmSync(home, { recursive: true });
+    fs.symlinkSync(folder, home);
+    expect(() => embeddedCluster(folder, binaries)).toThrow(/is not safely ours/);
+    fs.rmSync(home);
+  });
+
+  test('a folder that everybody may enter', async () => {
+    fs.chmodSync(folder, 0o755);
+    const cluster = mine(embeddedCluster(folder, binaries));
+    expect(cluster).toMatchObject({
+      native: binaries,
+      data: expect.stringMatching(join(folder, '.postgres/')),
+    });
+    await works(await start(cluster));
+    await removeServer(cluster.data);
+  });
+
+  test('an ordinary user runs it as themselves', async () => {
+    const user = 12_345;
+    const { native } = testCluster();
+    fs.chownSync(folder, user, user);
+    const cluster = mine({ native, data: join(folder, 'data') });
+    const { child, address } = starter(cluster, user);
+    await works(await address);
+    child.kill();
+    expect(fs.statSync(cluster.data).uid).toBe(user);
+    // Root comes later, and runs the same server as its owner.
+    await stop(cluster.data);
+    await works(await start(cluster));
+    await removeServer(cluster.data);
+  });
+
+  test("an ordinary user and somebody else's server", async () => {
+    const cluster = mine(testCluster());
+    await start(cluster);
+    const { child, address } = starter(cluster, 12_345);
+    await expect(address).rejects.toThrow(/belongs to the user with id 65534: run this as that user/);
+    child.kill();
+  });
+});
+
+function userOf(data: string) {
+  const { uid, gid } = fs.statSync(data);
+  return process.getuid?.() === 0 ? { uid, gid } : {};
+}
+
+void embeddedEnvironment;
