@@ -1,0 +1,97 @@
+import { spendCodes } from '../support/application';
+import { databasePerTest, loadState } from '../support/database';
+import { functions, type Route, scripts } from '../support/routes';
+
+// Codes are credentials: one that is spent or replaced never works again. The application accepts what is
+// under the new name; NULL there means never copied, all spent, and MFA switched off alike.
+const here = databasePerTest();
+
+/** What the application would accept of a person. */
+async function accepted(user: number): Promise<unknown> {
+  const { rows } = await here().client.query(
+    'SELECT mfa_backup_codes AS codes FROM user_profiles WHERE user_id = $1',
+    [user],
+  );
+  const codes = rows[0].codes ?? [];
+  return typeof codes === 'string' ? JSON.parse(codes) : codes;
+}
+
+const codes = ['A1B2-C3D4', 'E5F6-G7H8'];
+
+describe.each<[string, Route]>([
+  ['up() and down()', functions],
+  ['script', scripts],
+])('%s', (_, route) => {
+  test('from one name: all spent, one spent, none spent', async () => {
+    const { client } = here();
+    await loadState(client, '0015');
+    await route.up(here());
+    await spendCodes(client, 2);
+    await client.query(`UPDATE user_profiles SET mfa_backup_codes = '["E5F6-G7H8"]' WHERE user_id = 4`);
+    for (let round = 0; round < 2; round++) {
+      await route.down(here());
+      await route.up(here());
+      expect(await accepted(2)).toEqual([]);
+      expect(await accepted(4)).toEqual(['E5F6-G7H8']);
+      expect(await accepted(6)).toEqual(codes);
+    }
+  });
+
+  test('from two names: codes that moved and were spent', async () => {
+    const { client } = here();
+    await loadState(client, 'both-names');
+    await route.up(here());
+    expect(await accepted(2)).toEqual(codes);
+    await spendCodes(client, 2);
+    await client.query(`UPDATE user_profiles SET mfa_backup_codes = '["E5F6-G7H8"]' WHERE user_id = 6`);
+    for (let round = 0; round < 2; round++) {
+      await route.down(here());
+      expect(await accepted(2)).toEqual([]);
+      expect(await old(2)).toEqual([]);
+      expect(await old(6)).toEqual(['E5F6-G7H8']);
+      await route.up(here());
+      expect(await accepted(2)).toEqual([]);
+      expect(await accepted(6)).toEqual(['E5F6-G7H8']);
+      expect(await accepted(8)).toEqual(codes);
+    }
+  });
+
+  test('from two names: an archived old value does not come back when its replacement is spent', async () => {
+    const { client } = here();
+    await loadState(client, 'both-names');
+    await route.up(here());
+    expect(await accepted(4)).toEqual(['NEW1-NEW1']);
+    await spendCodes(client, 4);
+    for (let round = 0; round < 2; round++) {
+      await route.down(here());
+      // The value of a column that nobody reads is back, as it was.
+      expect(await old(4)).toEqual(codes);
+      expect(await accepted(4)).toEqual([]);
+      await route.up(here());
+      expect(await accepted(4)).toEqual([]);
+    }
+  });
+
+  test('MFA switched off: nothing moves, and nothing comes back when it is switched on again', async () => {
+    const { client } = here();
+    await loadState(client, 'both-names');
+    await client.query(`UPDATE user_profiles SET backup_codes = '["OFF1-OFF1"]' WHERE user_id = 1`);
+    await route.up(here());
+    expect(await accepted(1)).toEqual([]);
+    await client.query(
+      `UPDATE user_profiles SET mfa_enabled = false, mfa_backup_codes = NULL WHERE user_id = 8`,
+    );
+    await route.down(here());
+    await route.up(here());
+    await client.query('UPDATE user_profiles SET mfa_enabled = true WHERE user_id IN (1, 8)');
+    expect(await accepted(1)).toEqual([]);
+    expect(await accepted(8)).toEqual([]);
+  });
+});
+
+async function old(user: number): Promise<unknown> {
+  const { rows } = await here().client.query('SELECT backup_codes FROM user_profiles WHERE user_id = $1', [
+    user,
+  ]);
+  return rows[0].backup_codes;
+}

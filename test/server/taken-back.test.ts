@@ -1,0 +1,104 @@
+import { dataOf, schemaOf } from '../support/catalog';
+import { databasePerTest, loadState } from '../support/database';
+import { knexFor } from '../support/knex';
+import { functions, type Route, scripts } from '../support/routes';
+
+const here = databasePerTest();
+
+const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const nothing = /nothing to take back: there is no table user_profiles_0016_before/;
+
+test.each<[string, Route]>([
+  ['up() and down()', functions],
+  ['script', scripts],
+])('a second time changes nothing: %s', async (_, route) => {
+  await loadState(here().client, '0015');
+  await route.up(here());
+  await here().client.query("UPDATE user_profiles SET external_id = 'x'");
+  await route.down(here());
+  const before = await everything();
+  const said = await route.down(here());
+  expect(said).toHaveLength(2);
+  expect(said[0]).toMatch(nothing);
+  expect(said[1]).toBe('user_profiles: nothing to do');
+  expect(await everything()).toEqual(before);
+});
+
+test("the same with Knex's record put back, as a crash before it was deleted leaves it", async () => {
+  const { client, url } = here();
+  await loadState(client, '0015');
+  const knex = await knexFor(url);
+  const log = jest.spyOn(console, 'log').mockImplementation(() => undefined);
+  try {
+    await knex.migrate.latest();
+    await knex.migrate.down();
+    const before = await everything();
+    await client.query(
+      "INSERT INTO knex_migrations (name, batch, migration_time) VALUES ('0016_add_security_fields', 1, now())",
+    );
+    log.mockClear();
+    await knex.migrate.down();
+    expect(log.mock.calls.flat()[0]).toMatch(nothing);
+    expect(await everything()).toEqual(before);
+    expect((await client.query('SELECT * FROM knex_migrations')).rows).toEqual([]);
+    // And forward again, all the way.
+    await knex.migrate.latest();
+  } finally {
+    log.mockRestore();
+    await knex.destroy();
+  }
+});
+
+test('without a change that went before', async () => {
+  await loadState(here().client, 'repaired-by-hand');
+  const before = await everything();
+  const said = await functions.down(here());
+  expect(said[0]).toMatch(nothing);
+  expect(await everything()).toEqual(before);
+});
+
+test('a type that was changed since stays, and that is said', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await functions.up(here());
+  await client.query(`
+    ALTER TABLE user_profiles ALTER mfa_backup_codes TYPE text, ALTER email_verified DROP DEFAULT,
+      ALTER email_verified TYPE text;
+    UPDATE user_profiles SET mfa_backup_codes = '' WHERE user_id = 1`);
+  const said = await functions.down(here());
+  expect(said).toContainEqual(expect.stringMatching(/leave backup_codes as text, though it was jsonb/));
+  expect(said).toContainEqual(expect.stringMatching(/leave email_verified as text, though it was boolean/));
+  const { rows } = await client.query(
+    "SELECT count(*)::int AS n FROM user_profiles WHERE backup_codes::text LIKE '[\"A1B2%' AND email_verified IN ('true', 'false')",
+  );
+  expect(rows).toEqual([{ n: 10 }]);
+});
+
+test('a column that somebody dropped since comes back as it was', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  const before = await everything();
+  await functions.up(here());
+  await client.query('ALTER TABLE user_profiles DROP email_verified, DROP external_id');
+  await functions.down(here());
+  expect((await everything()).schema).toEqual(before.schema);
+});
+
+test('a table too large to rewrite keeps the wide column, and the statement for a quiet hour is said', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  // One row a page.
+  await client.query(`
+    ALTER TABLE user_profiles SET (fillfactor = 10), DROP CONSTRAINT user_profiles_user_id_key, DROP CONSTRAINT user_profiles_user_id_fkey,
+      ADD filler text;
+    ALTER TABLE user_profiles ALTER filler SET STORAGE PLAIN;
+    INSERT INTO user_profiles (role, created_at, updated_at, user_id, mfa_enabled, backup_codes, email_verified, filler)
+    SELECT 'patient', now(), now(), g, false, '[]', false, repeat('x', 5000) FROM generate_series(100, 2200) g`);
+  await functions.up(here());
+  const said = await functions.down(here());
+  expect(said).toContainEqual(
+    expect.stringMatching(
+      /^user_profiles: leave email_verification_token as varchar\(255\), though it was varchar\(100\): it would rewrite 16 MB\. At a quiet hour: ALTER TABLE public\.user_profiles ALTER COLUMN email_verification_token TYPE character varying\(100\);$/,
+    ),
+  );
+});

@@ -1,0 +1,106 @@
+import { declaredShape, valuesOf, writeValues } from '../support/application';
+import { schemaOf } from '../support/catalog';
+import { databasePerTest, loadState } from '../support/database';
+import { functions, scripts } from '../support/routes';
+
+const here = databasePerTest();
+const columns = Object.keys(declaredShape);
+
+test.each([
+  ['0015', functions, scripts],
+  ['0015-described', scripts, functions],
+  ['both-names', functions, functions],
+  ['repaired-by-hand', scripts, scripts],
+] as const)('%s: latest, values, down, latest brings every value back', async (state, there, back) => {
+  const { client } = here();
+  await loadState(client, state);
+  const schemaBefore = await schemaOf(client);
+  await there.up(here());
+  await writeValues(client);
+  const values = await valuesOf(client, [...columns, 'mfa_backup_codes']);
+  const schema = await schemaOf(client);
+
+  await back.down(here());
+  const kept = (await schemaOf(client)).filter((line) => !line.includes('user_profiles_0016_down_archive'));
+  expect(kept).toEqual(schemaBefore);
+
+  await there.up(here());
+  expect(await valuesOf(client, [...columns, 'mfa_backup_codes'])).toEqual(values);
+  expect(await schemaOf(client)).toEqual(schema);
+});
+
+test('a token of 150 characters stays, and so does the type that holds it', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  const before = await schemaOf(client);
+  await functions.up(here());
+  const token = 't'.repeat(150);
+  await client.query('UPDATE user_profiles SET email_verification_token = $1 WHERE user_id = 3', [token]);
+  expect(await functions.down(here())).toContain(
+    'user_profiles: leave email_verification_token as varchar(255): a value in it would not fit into varchar(100)',
+  );
+  const { rows } = await client.query('SELECT email_verification_token FROM user_profiles WHERE user_id = 3');
+  expect(rows).toEqual([{ email_verification_token: token }]);
+  expect(await schemaOf(client)).toEqual(
+    before.map((line) =>
+      line.startsWith('column user_profiles.email_verification_token')
+        ? line.replace('varying(100)', 'varying(255)')
+        : line,
+    ),
+  );
+});
+
+test('values of a person who is gone stay in the archive, which stays and is said', async () => {
+  const { client } = here();
+  await loadState(client, '0015-described');
+  await functions.up(here());
+  await writeValues(client);
+  await functions.down(here());
+  await client.query('DELETE FROM user_profiles WHERE user_id = 5');
+  const said = await functions.up(here());
+  expect(said).toContain(
+    'user_profiles: user_profiles_0016_down_archive stays: it holds values of rows that are gone. Look into it, then drop it',
+  );
+  const { rows } = await client.query(
+    "SELECT external_id FROM user_profiles_0016_down_archive WHERE external_id = 'external-5'",
+  );
+  expect(rows).toHaveLength(1);
+  // It is never overwritten: the way back refuses, and says what to do.
+  const before = await schemaOf(client);
+  await expect(functions.down(here())).rejects.toThrow(
+    /user_profiles_0016_down_archive is there already, and an archive is never overwritten\nLook into it\. .*DROP TABLE/,
+  );
+  expect(await schemaOf(client)).toEqual(before);
+  await client.query('DROP TABLE user_profiles_0016_down_archive');
+  await functions.down(here());
+});
+
+test('people who came between keep their defaults', async () => {
+  const { client } = here();
+  await loadState(client, '0015-described');
+  await functions.up(here());
+  await writeValues(client);
+  await functions.down(here());
+  await client.query(`INSERT INTO auth_user (password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
+                      VALUES ('!', false, 'new', '', '', '', false, true, now());
+                      INSERT INTO user_profiles (role, created_at, updated_at, user_id, mfa_enabled, backup_codes)
+                      SELECT 'patient', now(), now(), id, false, '[]' FROM auth_user WHERE username = 'new'`);
+  await functions.up(here());
+  const { rows } = await client.query(`SELECT ${columns.join(', ')} FROM user_profiles WHERE user_id = 21`);
+  expect(rows).toEqual([
+    {
+      ...Object.fromEntries(columns.map((column) => [column, null])),
+      failed_login_attempts: 0,
+      email_verified: false,
+    },
+  ]);
+});
+
+test('values that equal the defaults need no archive', async () => {
+  const { client } = here();
+  await loadState(client, '0015-described');
+  await functions.up(here());
+  const said = await functions.down(here());
+  expect(said).toContainEqual(expect.stringMatching(/^user_profiles: no archive: no row has a value in /));
+  expect(said).not.toContainEqual(expect.stringContaining('archive {rows}'));
+});
