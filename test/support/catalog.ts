@@ -8,21 +8,21 @@ import type { Client } from 'pg';
 export async function schemaOf(client: Client, schema = 'public'): Promise<string[]> {
   const { rows } = await client.query<{ line: string }>(
     `WITH relation AS (
-       SELECT c.*, format('%I', c.relname) AS name
+       SELECT c.oid AS id, c.*, format('%I', c.relname) AS name -- c.* has the oid only from 12 on
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
        WHERE n.nspname = $1 AND c.relname NOT LIKE 'knex\\_%'
      )
      SELECT format('relation %s: kind %s, owner %s, persistence %s, row security %s %s, options %s, privileges %s, comment %s',
                    name, relkind, pg_get_userbyid(relowner), relpersistence, relrowsecurity, relforcerowsecurity,
                    reloptions, ${privileges(`coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))`)},
-                   obj_description(oid, 'pg_class')) AS line
+                   obj_description(id, 'pg_class')) AS line
      FROM relation
      UNION ALL
      SELECT format('column %s.%I: %s, collation %s, not null %s, default %s, identity %s, generated %s, inherited %s, statistics %s, privileges %s, comment %s',
                    r.name, a.attname, format_type(a.atttypid, a.atttypmod), (SELECT collname FROM pg_collation l WHERE l.oid = a.attcollation), a.attnotnull,
                    pg_get_expr(d.adbin, d.adrelid), to_jsonb(a) ->> 'attidentity', to_jsonb(a) ->> 'attgenerated', a.attinhcount,
                    nullif(to_jsonb(a) ->> 'attstattarget', '-1'), ${privileges('a.attacl')}, col_description(a.attrelid, a.attnum))
-     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+     FROM relation r JOIN pg_attribute a ON a.attrelid = r.id AND a.attnum > 0 AND NOT a.attisdropped
      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE r.relkind NOT IN ('i', 'I')
      UNION ALL
@@ -30,16 +30,16 @@ export async function schemaOf(client: Client, schema = 'public'): Promise<strin
                    -- From 18 a NOT NULL has a name of its own, which the server chooses.
                    CASE WHEN k.contype <> 'n' THEN k.conname END, pg_get_constraintdef(k.oid),
                    k.condeferrable, k.condeferred, k.convalidated)
-     FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
+     FROM relation r JOIN pg_constraint k ON k.conrelid = r.id
      UNION ALL
-     SELECT 'index ' || pg_get_indexdef(oid) FROM relation WHERE relkind IN ('i', 'I')
+     SELECT 'index ' || pg_get_indexdef(id) FROM relation WHERE relkind IN ('i', 'I')
      UNION ALL
-     SELECT 'view ' || name || pg_get_viewdef(oid) FROM relation WHERE relkind IN ('v', 'm')
+     SELECT 'view ' || name || pg_get_viewdef(id) FROM relation WHERE relkind IN ('v', 'm')
      UNION ALL
-     SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+     SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text FROM relation r JOIN pg_trigger t ON t.tgrelid = r.id AND NOT t.tgisinternal
      UNION ALL
      SELECT format('policy %s.%I: %s %s', r.name, p.polname, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
-     FROM relation r JOIN pg_policy p ON p.polrelid = r.oid
+     FROM relation r JOIN pg_policy p ON p.polrelid = r.id
      UNION ALL
      SELECT format('function %s: %s', p.oid::regprocedure, md5(p.prosrc)) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1
      UNION ALL
