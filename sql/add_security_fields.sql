@@ -111,8 +111,9 @@ DECLARE
                       AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
        'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
          || ' may not create one in schema ' || quote_ident(n.nspname),
-       format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.',
-              n.nspname, o.rolname))
+       -- No format(): its %I fails where there is no table.
+       'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname) || ' TO ' || quote_ident(o.rolname)
+         || '; it can be revoked after the last step.')
     ) reason (place, blind, applies, problem, advice)
     WHERE applies
     ORDER BY place;

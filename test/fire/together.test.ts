@@ -1,8 +1,8 @@
 import { freshDatabase, loadState, type TestDatabase } from '../support/database';
 import { knexCommand, knexFor, type Outcome } from '../support/knex';
+import { psqlScript, testWithPsql } from '../support/psql';
 import { isFull } from './numbers';
 import { digest, loadProfiles, locksLeft, shapeOf, useNewColumns } from './profiles';
-import { psqlScript, testWithPsql } from './psql';
 
 let database: TestDatabase;
 
