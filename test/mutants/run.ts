@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { main } from '../../src/commands/main';
+import { UserError } from '../../src/user-error';
 import { startTestServer, testCluster } from '../support/server';
 import { equivalent } from './equivalent';
 import { type Mutant, mutantsOf } from './mutations';
@@ -54,12 +55,17 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
     }
   };
   try {
+    // Tests that fail without a mutant would kill them all.
+    if (!(await passes(unchanged, server.url)))
+      throw new UserError('The tests fail without any mutant: mend that first.');
     await Promise.all([worker(), worker()]);
   } finally {
     await server.remove();
   }
   return survivors;
 }
+
+const unchanged: Mutant = { before: '', line: '', mutated: '' };
 
 /** Whether jest passes. A mutant that makes the tests hang is killed as well. */
 function passes(mutant: Mutant, url: string): Promise<boolean> {
