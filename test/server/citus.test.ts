@@ -11,7 +11,8 @@ import { startTestServer, type TestServer, testCluster } from '../support/server
 
 describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   const text = script(direction, { up: 'up.sql', down: 'down.sql' });
-  const statements = text.replace(/--.*/g, '').replace(/''/g, "'");
+  // However the lines are broken.
+  const statements = text.replace(/--.*/g, '').replace(/''/g, "'").replace(/\s+/g, ' ');
 
   test('settings reach the workers: SET LOCAL, once propagation is on', () => {
     const [propagation = 0, first = 0] = [
@@ -30,7 +31,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
 
   test('its words for a refused lock, and no other internal error, mean another try', () => {
     const filter =
-      /WHEN (lock_not_available .*)internal_error THEN\s+IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE;/g;
+      /WHEN (lock_not_available [A-Za-z_ ]*)internal_error THEN IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE;/g;
     expect([...statements.matchAll(filter)].map(([, others]) => others)).toEqual([
       'lock_not_available OR deadlock_detected OR ',
       'lock_not_available OR ',
@@ -47,13 +48,15 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('an archive is joined through a subquery', () => {
-    const joined = [...statements.matchAll(/UPDATE [^\n]*? FROM (.*)/g)].map(([, from]) => from);
+    const joined = [...statements.matchAll(/UPDATE %(?:1\$)?s t SET .*? FROM (.{16})/g)].map(
+      ([, from]) => from,
+    );
     expect(joined.length).toBeGreaterThan(0);
     for (const from of joined) expect(from).toMatch(/^\(SELECT \* FROM %/);
   });
 
   test('a NOT NULL column is added with a default, never filled by an UPDATE', () => {
-    expect(statements).toMatch(/'ADD COLUMN %I %s%s%s%s'.*\n\s*' DEFAULT ' \|\| fill/);
+    expect(statements).toMatch(/'ADD COLUMN %I %s%s%s%s', .*? ' DEFAULT ' \|\| fill/);
     if (direction === 'down') expect(statements).toContain("format('restore the default of %s', name)");
   });
 
