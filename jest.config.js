@@ -1,8 +1,8 @@
 /** @type {import('jest').Config} */
 module.exports = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
-  // npm run test:fire
-  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/fire/'],
+  // npm run test:fire, npm run test:deploy
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/fire/', '<rootDir>/test/deploy/'],
   transform: { '\\.ts$': 'ts-jest' },
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',

@@ -46,7 +46,7 @@ async function connection(env: Environment) {
 
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
-  loadEnv({ path: join(project, '.env'), quiet: true });
+  loadEnv({ path: [join(project, '.env'), '.env'], quiet: true });
   return process.env;
 }
 

@@ -4,12 +4,12 @@ import { Command } from 'commander';
 import { script } from '../../migrations/0016_add_security_fields';
 import { main } from './main';
 
-const folder = join(__dirname, '../../sql');
 const names = { up: 'add_security_fields.sql', down: 'remove_security_fields.sql' } as const;
 
 const program = new Command('script')
-  .description('Renders the migration and the way back as SQL scripts, into sql/.')
-  .action(() => {
+  .description('Renders the migration and the way back as two SQL scripts.')
+  .argument('[folder]', 'where to', '.')
+  .action((folder: string) => {
     for (const direction of ['up', 'down'] as const) {
       writeFileSync(join(folder, names[direction]), script(direction, names));
     }

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { npm } from '../support/npm';
 
 // npm run test:matrix [-- 10 18]: the tests that a server's version can make a difference to, on every version.
 
@@ -73,7 +74,7 @@ function fetchServers(chosen: readonly string[]): void {
   if (!existsSync(join(folder, 'package.json')))
     writeFileSync(join(folder, 'package.json'), '{ "private": true }');
   const packages = missing.map((version) => `pg-${version}@npm:${platform}@${versions[version]}`);
-  npm(['install', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund', ...packages]);
+  npm(['install', '--no-package-lock', '--ignore-scripts', ...packages], folder);
 }
 
 function versionOf(version: string): string | undefined {
@@ -82,17 +83,6 @@ function versionOf(version: string): string | undefined {
 }
 
 const home = (version: string) => join(folder, 'node_modules', `pg-${version}`);
-
-/** npm tells the scripts that it runs where it is itself; on Windows its command is no program. */
-function npm(args: readonly string[]): void {
-  const cli = process.env['npm_execpath'];
-  const [program, before] = cli ? [process.execPath, [cli]] : ['npm', []];
-  const { status } = spawnSync(program, [...before, ...args], {
-    cwd: folder,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  if (status !== 0) throw new Error('npm could not fetch the servers: is the registry reachable?');
-}
 
 function jest(version: string): Report {
   const output = join(folder, `${version}.json`);

@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+
+// What `npx add-security-fields` runs: each command is a program of its own, in the file beside this one.
+new Command('add-security-fields')
+  .description(
+    'The migration that adds security fields to user_profiles. Where the database is: DATABASE_URL or DB_HOST, ...',
+  )
+  .command('plan', 'what the migration would do, without doing it', { executableFile: 'plan' })
+  .command('verify', 'compares the live table with the declaration', { executableFile: 'verify' })
+  .command('script', 'writes the SQL scripts', { executableFile: 'script' })
+  .parse();
