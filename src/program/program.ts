@@ -225,7 +225,8 @@ BEGIN
     SET LOCAL citus.propagate_set_commands TO DEFAULT;
     SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
   END IF;
-  PERFORM set_config('row_security', found_row_security, true),
+  PERFORM set_config('table_change.target', '', true),
+          set_config('row_security', found_row_security, true),
           set_config('standard_conforming_strings', found_strings, true),
           set_config('search_path', found_path, true);
 END`;

@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Client } from 'pg';
+import { dataOf, schemaOf } from '../support/catalog';
+import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { project } from '../support/knex';
+
+const scriptText = (name: 'add' | 'remove') =>
+  readFileSync(join(project, `sql/${name}_security_fields.sql`), 'utf8');
+const [add, remove] = [scriptText('add'), scriptText('remove')];
+
+/** A script that gives up after half a second, or after so many milliseconds. */
+const impatient = (script: string, deadline = 500) =>
+  script.replace("interval := '120 s'", `interval := '${deadline} ms'`);
+
+let database: TestDatabase;
+let client: Client;
+beforeEach(async () => {
+  database = await freshDatabase();
+  client = database.client;
+  await loadState(client, '0015');
+});
+afterEach(() => database.close());
+
+/** Everything that a script could leave in a session: settings, and what the session has opened or holds. */
+async function sessionOf(session: Client): Promise<unknown> {
+  await session.query('DO $$ BEGIN END $$'); // PL/pgSQL has settings of its own once it is loaded.
+
+  const rows = async (sql: string) => (await session.query(sql)).rows;
+  return {
+    settings: await rows('SELECT name, setting FROM pg_settings ORDER BY name'),
+    ours: await rows(`SELECT coalesce(current_setting('table_change.target', true), '') AS target`),
+    roles: await rows('SELECT current_user, session_user'),
+    cursors: await rows('SELECT name FROM pg_cursors WHERE name <> $$$$'),
+    prepared: await rows('SELECT name FROM pg_prepared_statements'),
+    channels: await rows('SELECT pg_listening_channels()'),
+    temporary: await rows("SELECT relname FROM pg_class WHERE relpersistence = 't'"),
+    locks: await rows(
+      "SELECT locktype, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'",
+    ),
+  };
+}
+
+const odd = `SET search_path = public, pg_catalog; SET lock_timeout = '7s'; SET standard_conforming_strings = off;
+  SET quote_all_identifiers = on; SET "DateStyle" = 'German'; SET "IntervalStyle" = 'sql_standard';
+  SET client_min_messages = warning; SET extra_float_digits = 0; SET row_security = on; SET escape_string_warning = off`;
+
+describe.each([
+  ['a session with the server’s own settings', ''],
+  ['a session with settings of its own', odd],
+])('%s is as before', (_, settings) => {
+  beforeEach(async () => {
+    if (settings) await client.query(settings);
+  });
+
+  test('after success, each statement for itself or both in one message', async () => {
+    const before = await sessionOf(client);
+    for (const script of [add, add, remove, remove]) {
+      await client.query(script);
+      expect(await sessionOf(client)).toEqual(before);
+    }
+    for (const script of [add, remove]) {
+      const [block = '', report = ''] = script.split(/(?<=\n\$program\$;)/);
+      await client.query(block);
+      await client.query(report);
+      expect(await sessionOf(client)).toEqual(before);
+    }
+  });
+
+  test('after a refusal and after giving up', async () => {
+    const before = await sessionOf(client);
+    await database.admin.query('BEGIN; LOCK TABLE user_profiles IN ACCESS SHARE MODE');
+    await expect(client.query(impatient(add))).rejects.toMatchObject({ code: '55P03' });
+    expect(await sessionOf(client)).toEqual(before);
+    await database.admin.query('ROLLBACK');
+    await client.query('ALTER TABLE user_profiles ADD COLUMN failed_login_attempts text');
+    await expect(client.query(add)).rejects.toMatchObject({ code: 'P0001' });
+    expect(await sessionOf(client)).toEqual(before);
+  });
+
+  test('inside a transaction of its own, after success', async () => {
+    await client.query('BEGIN');
+    const before = await sessionOf(client);
+    for (const script of [add, add, remove, remove]) {
+      await client.query(script);
+      expect(await sessionOf(client)).toEqual(before);
+    }
+    await client.query('COMMIT');
+  });
+
+  test('inside a transaction of its own, after a failure and a savepoint', async () => {
+    await client.query('ALTER TABLE user_profiles ADD COLUMN failed_login_attempts text');
+    await client.query('BEGIN; SAVEPOINT here');
+    const before = await sessionOf(client);
+    await expect(client.query(add)).rejects.toMatchObject({ code: 'P0001' });
+    await client.query('ROLLBACK TO SAVEPOINT here');
+    expect(await sessionOf(client)).toEqual(before);
+    expect(
+      (await client.query("SELECT mode FROM pg_locks WHERE relation = 'user_profiles'::regclass")).rows,
+    ).toEqual([]);
+    await client.query('ALTER TABLE user_profiles DROP COLUMN failed_login_attempts');
+    await client.query(add);
+    await client.query('COMMIT');
+    expect((await client.query('SELECT external_id FROM user_profiles')).rowCount).toBe(20);
+  });
+});
+
+test('foreign keys that are checked at COMMIT are still checked at COMMIT afterwards', async () => {
+  await client.query('BEGIN');
+  await client.query(add);
+  await client.query('UPDATE user_profiles SET user_id = 9999 WHERE user_id = 1');
+  await client.query('UPDATE user_profiles SET user_id = 1 WHERE user_id = 9999');
+  await client.query('COMMIT');
+});
+
+test('a transaction that is rolled back leaves nothing of the script', async () => {
+  const [schema, data] = [await schemaOf(client), await dataOf(client)];
+  await client.query('BEGIN');
+  await client.query(add);
+  await client.query('ROLLBACK');
+  expect(await schemaOf(client)).toEqual(schema);
+  expect(await dataOf(client)).toEqual(data);
+});
+
+test('under a stricter isolation level it refuses, and its advice works', async () => {
+  await client.query("SET default_transaction_isolation = 'repeatable read'");
+  const { message, hint } = await client.query(add).then(
+    () => ({ message: '', hint: '' }),
+    (error) => error,
+  );
+  expect(message).toMatch('this transaction is REPEATABLE READ');
+  await client.query(/SET default_transaction_isolation = 'read committed'/.exec(hint)?.[0] ?? '');
+  await client.query(add);
+});
+
+test('nobody else’s functions and operators are called', async () => {
+  // Better matches than pg_catalog's own wherever a name is not qualified and a type not the very one.
+  await client.query(`
+    CREATE SCHEMA trap;
+    CREATE FUNCTION trap.sprung() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+    CREATE FUNCTION trap.eq(name, text) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
+    CREATE FUNCTION trap.eq(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
+    CREATE FUNCTION trap.eq(text, name) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
+    CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
+    CREATE FUNCTION trap.eq(oid, oid) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
+    CREATE OPERATOR trap.= (FUNCTION = trap.eq, LEFTARG = name, RIGHTARG = text);
+    CREATE OPERATOR trap.= (FUNCTION = trap.eq, LEFTARG = text, RIGHTARG = name);
+    CREATE FUNCTION trap.concat_ws(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
+    CREATE FUNCTION trap.format_type(oid, integer) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
+    CREATE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
+    CREATE DOMAIN trap.text AS pg_catalog.text CHECK (false);
+    CREATE DOMAIN trap.oid AS pg_catalog.oid CHECK (false);
+    SET search_path = trap, pg_catalog, public`);
+  for (const script of [add, remove]) await client.query(script);
+});
+
+test('each failed try is a notice that names whoever is in the way, and the last one an error with the remedy', async () => {
+  const blocker = await connect(database.url);
+  try {
+    await blocker.query("SET application_name = 'nightly report'; BEGIN; SELECT count(*) FROM user_profiles");
+    const said: string[] = [];
+    client.on('notice', ({ message }) => said.push(message ?? ''));
+    const error = await client.query(impatient(add, 3000)).catch((failure) => failure);
+    expect(error).toMatchObject({ code: '55P03' });
+    expect(error.message).toMatch(/^user_profiles is in use: no ACCESS EXCLUSIVE lock within 200 ms$/);
+    expect(error.detail).toMatch(
+      /^Held by pid \d+, user \S+, application 'nightly report', idle in transaction/,
+    );
+    expect(error.hint).toMatch(
+      /SELECT pg_terminate_backend\(\d+\); Given up after \d+ tries; nothing has changed/,
+    );
+    const tries = said.filter((line) => /application 'nightly report'.*Try \d+; the next one in/.test(line));
+    expect(tries.length).toBeGreaterThanOrEqual(1);
+
+    // Waiting on, it is done as soon as the reader has finished.
+    const waiting = client.query(add);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await blocker.query('COMMIT');
+    await waiting;
+  } finally {
+    await blocker.end();
+  }
+});
+
+test('while it waits, nobody else does', async () => {
+  const [blocker, reader] = [await connect(database.url), await connect(database.url)];
+  try {
+    await blocker.query('BEGIN; SELECT count(*) FROM user_profiles');
+    const longestWrite = async (ms: number) => {
+      let longest = 0;
+      for (const end = Date.now() + ms; Date.now() < end; ) {
+        const started = performance.now();
+        await reader.query('UPDATE user_profiles SET phone = NULL WHERE user_id = 1');
+        longest = Math.max(longest, performance.now() - started);
+      }
+      return longest;
+    };
+    const busy = await longestWrite(600); // What this machine does to a write, whatever we do.
+    const failure = client.query(impatient(add)).catch((error) => error);
+    // lockBudget is 200 ms.
+    expect((await longestWrite(600)) - busy).toBeLessThan(400);
+    expect((await failure).code).toBe('55P03');
+  } finally {
+    await Promise.all([blocker.end(), reader.end()]);
+  }
+});
