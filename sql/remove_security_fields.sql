@@ -252,7 +252,8 @@ DECLARE
     -- The shape that is wanted, and what fills a NULL where none may be.
     wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
       SELECT coalesce(declared.place, 1000), b.name, b.type, b.collate_as, b.not_null, b.default_expr,
-             coalesce(b.default_expr, declared.default_expr, quote_literal(renaming.empty))
+             coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty) THEN quote_literal(empty) END,
+                      b.default_expr, declared.default_expr)
       FROM shape b
       LEFT JOIN declared ON declared.name = b.name
       LEFT JOIN renaming ON b.name IN (from_name, to_name)
@@ -575,7 +576,7 @@ DECLARE
       FROM renaming CROSS JOIN this CROSS JOIN key_of k
       JOIN returnable o ON o.role = 'up_archive'
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      JOIN compared n ON n.name = to_name AND n.found_name IS NOT NULL
+      JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
       WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
     UNION ALL
       SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
@@ -616,10 +617,14 @@ DECLARE
       SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
     UNION ALL
-      -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one.
+      -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
+      -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
       SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-             format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L',
-                    this.sql_name, from_name, to_name, b.wanted_type, to_name, ''),
+             format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s', this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
+                    CASE WHEN n.type = b.wanted_type THEN 'true'
+                         WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
+                         WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,  E'^\\[ *("[^"\\\\[:cntrl:]]*"( *, *"[^"\\\\[:cntrl:]]*")*)? *\\]$')
+                         ELSE 'false' END),
              NULL, NULL, NULL
       FROM renaming CROSS JOIN this
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'

@@ -1,4 +1,5 @@
 import type { Direction } from './look';
+import { literal } from './text';
 
 /** Rules with SQL: each is one SELECT of the rules query and gives the steps that bring about one thing. */
 
@@ -110,7 +111,7 @@ export const downRows = [
   FROM renaming CROSS JOIN this CROSS JOIN key_of k
   JOIN returnable o ON o.role = 'up_archive'
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-  JOIN compared n ON n.name = to_name AND n.found_name IS NOT NULL
+  JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
   WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')`,
 ];
 
@@ -175,12 +176,19 @@ export const upCatalog = [
                       AND s.name NOT IN (SELECT name FROM returned))`,
 ];
 
+/** JSON that casts without fail: a list of strings without escapes. */
+const listOfStrings = '^\\[ *("[^"\\\\[:cntrl:]]*"( *, *"[^"\\\\[:cntrl:]]*")*)? *\\]$';
+
 export const downCatalog = [
   `
-  -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one.
+  -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
+  -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
   SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L',
-                this.sql_name, from_name, to_name, b.wanted_type, to_name, ''),
+         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s', this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
+                CASE WHEN n.type = b.wanted_type THEN 'true'
+                     WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
+                     WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name, ${literal(listOfStrings)})
+                     ELSE 'false' END),
          NULL, NULL, NULL
   FROM renaming CROSS JOIN this
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'

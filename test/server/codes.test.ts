@@ -89,6 +89,41 @@ describe.each<[string, Route]>([
   });
 });
 
+test.each([
+  ['text that is no JSON', 'text', "'not json'", []],
+  ['a list with escapes', 'text', `'["a\\\\b"]'`, []],
+  ['a list of strings', 'text', `'["N1", "N2"]'`, ['N1', 'N2']],
+  ['another JSON of the same type', 'jsonb', `'{"a": 1}'`, { a: 1 }],
+])(
+  'back to two names: %s stays under the new name, and what can be cast goes to the old one',
+  async (_, type, value, expected) => {
+    const { client } = here();
+    await loadState(client, '0015');
+    await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes ${type}`);
+    await functions.up(here());
+    await client.query(`UPDATE user_profiles SET mfa_backup_codes = ${value}::${type} WHERE user_id = 2`);
+    await functions.down(here());
+    expect(await old(2)).toEqual(expected);
+    const { rows } = await client.query(
+      `SELECT mfa_backup_codes = ${value}::${type} AS stays FROM user_profiles WHERE user_id = 2`,
+    );
+    expect(rows).toEqual([{ stays: true }]);
+  },
+);
+
+test('back to two names: nobody gets codes from a default', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await client.query(
+    `ALTER TABLE user_profiles ADD mfa_backup_codes text, ALTER backup_codes SET DEFAULT '["D1"]'`,
+  );
+  await functions.up(here());
+  await spendCodes(client, 2);
+  await functions.down(here());
+  expect(await old(2)).toEqual([]);
+  expect(await old(1)).toEqual([]);
+});
+
 async function old(user: number): Promise<unknown> {
   const { rows } = await here().client.query('SELECT backup_codes FROM user_profiles WHERE user_id = $1', [
     user,
