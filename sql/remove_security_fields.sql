@@ -1,23 +1,23 @@
 -- user_profiles: take back change 0016 (add 10 columns, rename backup_codes to mfa_backup_codes)
 --
--- What      Brings user_profiles back to the shape that add_security_fields.sql found, which is kept in the table
---           user_profiles_0016_before. Columns that were there before stay, with their values. Values of columns
---           that are dropped go to user_profiles_0016_down_archive, and come back when the
---           change is made again. Without user_profiles_0016_before it changes nothing.
+-- What      Brings user_profiles back to the shape that add_security_fields.sql or Knex found. It is kept in
+--           user_profiles_0016_before; without that table nothing is changed. Columns that were there before stay,
+--           with their values. Values of columns that go are kept in user_profiles_0016_down_archive, and come back
+--           when the change is made again.
 -- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
---           or open it in any client and execute it as a whole. It is safe to repeat. With psql's exit code 0
---           it is done; with 3 it was refused or has given up, and nothing has changed.
--- Check     It ends with a report, a row a column. A second run says "nothing to take back".
+--           Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code
+--           is 0 when it is done, and 3 when it was refused or has given up, with nothing changed.
+-- Check     It ends with a report, a row a column. A second run says "nothing to do".
 -- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
--- Needs     PostgreSQL 9.5 or later, the primary; a role that is the table's owner or a member of it, with CREATE
---           on the table's schema; READ COMMITTED, the server's own default. The table is looked up on the
---           search_path. A statement_timeout ends it early, with nothing changed: SET statement_timeout = 0.
--- Locks     It prepares while others read and write. Then it locks them out for as long as the server needs for the
---           work itself. It does not queue for that: a try that meets a long transaction gives way, says who
---           holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until
---           your COMMIT.
--- Knex      npx knex migrate:down sends the same program. Run after this script, it finds nothing left to do
---           and deletes its record.
+-- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the
+--           table's schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
+--           statement_timeout would end it, with nothing changed: SET statement_timeout = 0 first.
+-- Locks     It prepares while everybody reads and writes. Then others wait for as long as the server needs for the
+--           work itself. It does not stand in their way to get there: a try that meets a long transaction gives up,
+--           says who holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last
+--           until your COMMIT.
+-- Knex      npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it afterwards:
+--           it finds nothing left to do and deletes the record, with which migrate:latest would do nothing.
 --
 --   Column                        Type                                            Null  Default
 --   failed_login_attempts         integer                                         no    0
@@ -34,12 +34,11 @@
 --
 -- In this file, in this order:
 --
---   The waits            how long all tries wait, and one: the numbers that somebody may want to change
---   1. refusals          why the change cannot be made here, or not by this role
---   2. relations         what is to be locked
---      holders           who is in the way
---   3. to 5. rules       what is found, what is wanted, and the steps from the one to the other: the heart
---   BEGIN                the program, which carries out the steps: paragraphs 1. to 9.
+--   How long all tries wait, and how long one: the numbers that somebody may want to change
+--   1. Why the change cannot be made here (refusals)
+--   2. What is to be locked, and who holds it (relations, holders)
+--   3. to 5. What is found, what is wanted, and the steps from the one to the other (rules): one SELECT, the heart
+--   1. to 9. The program: a loop of tries, and what is done in one try
 --   The report
 --
 -- Rendered from the declaration with "npm run script": change that, and not this file.
@@ -61,10 +60,9 @@ DECLARE
   detail  pg_catalog.text;
   hint    pg_catalog.text;
 
-
   -- How long one try waits for its locks.
   lock_budget CONSTANT pg_catalog.interval := '200 ms'; -- in all, for those that make others wait
-  patience    CONSTANT pg_catalog.interval := '500 ms'; -- beyond deadlock_timeout, for the one that does not
+  patience    CONSTANT pg_catalog.interval := '500 ms'; -- for the one that does not, beyond deadlock_timeout
 
   -- 1. Why the change cannot be made here; no row where it can.
   refusals CURSOR FOR
@@ -709,6 +707,7 @@ DECLARE
 BEGIN
   LOOP
     BEGIN
+      -- The program: one try. It leaves the whole change behind, or nothing.
       DECLARE
         table_name CONSTANT pg_catalog.text := 'user_profiles';
         found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -912,7 +911,7 @@ BEGIN
 END
 $program$;
 
--- What there is now: a row a column.
+-- The report: a row a column.
 WITH concerned (place, name) AS (
   VALUES
     (1, 'failed_login_attempts'::pg_catalog.name),

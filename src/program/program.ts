@@ -24,7 +24,7 @@ DECLARE${around.declarations}
 
   -- How long one try waits for its locks.
   lock_budget CONSTANT pg_catalog.interval := '${policy.lockBudget} ms'; -- in all, for those that make others wait
-  patience    CONSTANT pg_catalog.interval := '${policy.patienceWithAutovacuum} ms'; -- beyond deadlock_timeout, for the one that does not
+  patience    CONSTANT pg_catalog.interval := '${policy.patienceWithAutovacuum} ms'; -- for the one that does not, beyond deadlock_timeout
 
   -- 1. Why the change cannot be made here; no row where it can.
   refusals CURSOR FOR${indent(refusals(change), 4)};

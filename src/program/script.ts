@@ -19,7 +19,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
 
 ${asked};
 
--- What there is now: a row a column.${report(change, direction)};
+-- The report: a row a column.${report(change, direction)};
 `;
 }
 
@@ -37,13 +37,13 @@ const waits = `
   sleep   pg_catalog.interval;
   message pg_catalog.text;
   detail  pg_catalog.text;
-  hint    pg_catalog.text;
-`;
+  hint    pg_catalog.text;`;
 
 function loop(tried: string): string {
   return `\
 LOOP
   BEGIN
+    -- The program: one try. It leaves the whole change behind, or nothing.
     ${indent(tried, 4)};
     EXIT;
   EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -69,63 +69,95 @@ END LOOP`;
 }
 
 function header(change: Change, direction: Direction, names: ScriptNames): string {
-  const { columns, rename, id, why, before } = change;
+  const { columns, rename, id, why, before, downArchive, django } = change;
   const table = tableName(change);
   const what = [
     ...(columns.length > 0 ? [`add ${columns.length} columns`] : []),
     ...(rename ? [`rename ${rename.from} to ${rename.to}`] : []),
   ].join(', ');
-  const other = names[direction === 'up' ? 'down' : 'up'];
-  const run = (name: string) => `psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f ${name}`;
-  const paragraphs: Readonly<Record<string, string>> = {
-    ...(direction === 'up'
+  const run = (way: Direction) => `psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f ${names[way]}`;
+  const own: Paragraphs =
+    direction === 'up'
       ? {
-          Why: why,
-          What: `Adds the columns below, and brings those that exist already to the declared shape where that
-            loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and
-            changes nothing.`,
+          Why: [why],
+          What: [
+            `Adds the columns below, and brings those that are there already to the declared shape, where that
+            loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and changes
+            nothing.`,
+          ],
+          'Take back': [run('down')],
+          Knex: [
+            `npx knex migrate:latest sends the same program. Afterwards it finds nothing left to do, and records
+            the migration as made.`,
+          ],
+          Django: django
+            ? [
+                `python manage.py migrate ${django.app} ${django.migration} --fake`,
+                "It records Django's own migration, which says the same.",
+              ]
+            : [],
         }
       : {
-          What: `Brings ${table} back to the shape that ${other} found, which is kept in the table
-            ${before}. Columns that were there before stay, with their values. Values of columns
-            that are dropped go to ${change.downArchive}, and come back when the
-            change is made again. Without ${before} it changes nothing.`,
-        }),
-    Run: `${run(names[direction])}
-            or open it in any client and execute it as a whole. It is safe to repeat. With psql's exit code 0
-            it is done; with 3 it was refused or has given up, and nothing has changed.`,
-    Check: `It ends with a report, a row a column. A second run says "nothing to ${direction === 'up' ? 'do' : 'take back'}".`,
-    [direction === 'up' ? 'Take back' : 'Again']: run(other),
-    Needs: `PostgreSQL 9.5 or later, the primary; a role that is the table's owner or a member of it, with CREATE
-            on the table's schema; READ COMMITTED, the server's own default. The table is looked up on the
-            search_path. A statement_timeout ends it early, with nothing changed: SET statement_timeout = 0.`,
-    Locks: `It prepares while others read and write. Then it locks them out for as long as the server needs for the
-            work itself. It does not queue for that: a try that meets a long transaction gives way, says who
-            holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until
-            your COMMIT.`,
-    Knex: `npx knex migrate:${direction === 'up' ? 'latest' : 'down'} sends the same program. Run after this script, it finds nothing left to do
-            and ${direction === 'up' ? 'records the migration as made' : 'deletes its record'}.`,
+          What: [
+            `Brings ${table} back to the shape that ${names.up} or Knex found. It is kept in ${before}; without
+            that table nothing is changed. Columns that were there before stay, with their values. Values of
+            columns that go are kept in ${downArchive}, and come back when the change is made again.`,
+          ],
+          Again: [run('up')],
+          Knex: [
+            `npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it
+            afterwards: it finds nothing left to do and deletes the record, with which migrate:latest would do
+            nothing.`,
+          ],
+        };
+  const paragraphs: Paragraphs = {
+    ...own,
+    Run: [
+      run(direction),
+      `Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code is
+      0 when it is done, and 3 when it was refused or has given up, with nothing changed.`,
+    ],
+    Check: ['It ends with a report, a row a column. A second run says "nothing to do".'],
+    Needs: [
+      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the table's
+      schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
+      statement_timeout would end it, with nothing changed: SET statement_timeout = 0 first.`,
+    ],
+    Locks: [
+      `It prepares while everybody reads and writes. Then others wait for as long as the server needs for the work
+      itself. It does not stand in their way to get there: a try that meets a long transaction gives up, says who
+      holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until your
+      COMMIT.`,
+    ],
   };
+  const order = ['Why', 'What', 'Run', 'Check', 'Take back', 'Again', 'Needs', 'Locks', 'Knex', 'Django'];
   return `\
 -- ${table}: ${direction === 'up' ? what : `take back change ${id} (${what})`}
 --
-${Object.entries(paragraphs)
-  .map(([title, text]) => `-- ${title.padEnd(10)}${text.replace(/\n\s*/g, '\n--           ')}\n`)
-  .join('')}\
+${order.flatMap((title) => paragraph(title, paragraphs[title] ?? [])).join('\n')}
 --
-${columnTable(change)}\
+${columnTable(change)}
 --
 -- In this file, in this order:
 --
---   The waits            how long all tries wait, and one: the numbers that somebody may want to change
---   1. refusals          why the change cannot be made here, or not by this role
---   2. relations         what is to be locked
---      holders           who is in the way
---   3. to 5. rules       what is found, what is wanted, and the steps from the one to the other: the heart
---   BEGIN                the program, which carries out the steps: paragraphs 1. to 9.
+--   How long all tries wait, and how long one: the numbers that somebody may want to change
+--   1. Why the change cannot be made here (refusals)
+--   2. What is to be locked, and who holds it (relations, holders)
+--   3. to 5. What is found, what is wanted, and the steps from the one to the other (rules): one SELECT, the heart
+--   1. to 9. The program: a loop of tries, and what is done in one try
 --   The report
 --
 -- Rendered from the declaration with "npm run script": change that, and not this file.`;
+}
+
+/** By title; each text starts a line. */
+type Paragraphs = Readonly<Record<string, readonly string[]>>;
+
+/** A title and its texts as lines of comment; none where there is no text. */
+function paragraph(title: string, texts: readonly string[]): string[] {
+  return texts
+    .flatMap((text) => text.replace(/\s+/g, ' ').match(/.{1,104}(?= |$)/g) ?? [])
+    .map((line, i) => `-- ${(i === 0 ? title : '').padEnd(10)}${line.trim()}`);
 }
 
 /** The declared columns, a line each. */
@@ -138,6 +170,5 @@ function columnTable({ columns, rename }: Change): string {
   const widths = [0, 1, 2].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows
     .map((row) => `--   ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd())
-    .map((line) => `${line}\n`)
-    .join('');
+    .join('\n');
 }
