@@ -43,11 +43,11 @@ export const differingValues = `\
                 from_name, to_name, empty) AS holds
   FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'`;
 
-/** down: every value that is not the default with which up would add the column again. */
+/** down: every value that is not the default with which up would add the column again. As text: its type may be another by now. */
 export const valuesToDrop = `\
   SELECT string_agg(quote_ident(found_name), ', ' ORDER BY c.place, found_name) AS columns,
          string_agg(CASE WHEN d.default_expr IS NULL THEN format('%I IS NOT NULL', found_name)
-                         ELSE format('%I IS DISTINCT FROM %s', found_name, d.default_expr) END,
+                         ELSE format('%I::text IS DISTINCT FROM (%s)::text', found_name, d.default_expr) END,
                     ' OR ' ORDER BY c.place, found_name) AS holds
   FROM compared c LEFT JOIN declared d ON d.name = c.found_name
   WHERE verdict = 'drop'

@@ -1,0 +1,117 @@
+import { valuesOf, writeValues } from '../support/application';
+import { schemaOf } from '../support/catalog';
+import { databasePerTest } from '../support/database';
+import { functions } from '../support/routes';
+
+// Archives carry the table's own primary key, whatever it is called and however many columns it has.
+const here = databasePerTest('0015-described');
+const columns = ['failed_login_attempts', 'password_reset_token', 'external_id', 'email_verified'];
+
+const withoutKey = 'ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey';
+
+test.each([
+  ['profile_id', 'ALTER TABLE user_profiles RENAME id TO profile_id'],
+  [
+    'a text key',
+    `${withoutKey}; ALTER TABLE user_profiles ALTER id DROP IDENTITY; ALTER TABLE user_profiles ALTER id TYPE text USING 'p''%' || id, ADD PRIMARY KEY (id)`,
+  ],
+  [
+    'several columns',
+    `${withoutKey}; ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_user_id_key, ADD PRIMARY KEY (role, user_id)`,
+  ],
+  ['a name that needs quoting', 'ALTER TABLE user_profiles RENAME id TO "Profile ""Id"" %s"'],
+])('%s: every value comes back', async (_, prepared) => {
+  const { client } = here();
+  await client.query(prepared);
+  const before = await schemaOf(client);
+  await functions.up(here());
+  await writeValues(client);
+  const values = await valuesOf(client, columns);
+  await functions.down(here());
+  expect((await schemaOf(client)).filter((line) => !line.includes('_down_archive'))).toEqual(before);
+  const said = await functions.up(here());
+  expect(await valuesOf(client, columns)).toEqual(values);
+  expect(said).toContain(
+    'user_profiles: give back the values of 20 rows from user_profiles_0016_down_archive',
+  );
+});
+
+describe('no primary key', () => {
+  test('taken back where there is no value to lose', async () => {
+    const { client } = here();
+    await client.query(withoutKey);
+    const before = await schemaOf(client);
+    await functions.up(here());
+    await functions.down(here());
+    expect(await schemaOf(client)).toEqual(before);
+  });
+
+  test('refused where there is one, with the reason', async () => {
+    const { client } = here();
+    await client.query(withoutKey);
+    await functions.up(here());
+    await client.query("UPDATE user_profiles SET external_id = 'x' WHERE user_id = 7");
+    const before = await schemaOf(client);
+    await expect(functions.down(here())).rejects.toThrow(
+      /^user_profiles is left as it was: .*external_id holds values that would be dropped, and the table has no primary key by which they could come back\nAdd a primary key, or save and clear the values yourself\.$/,
+    );
+    expect(await schemaOf(client)).toEqual(before);
+    expect(await valuesOf(client, ['external_id'])).toContainEqual({ user_id: 7, external_id: 'x' });
+    // As it says.
+    await client.query('ALTER TABLE user_profiles ADD PRIMARY KEY (id)');
+    await functions.down(here());
+  });
+
+  test('two names with values to archive: refused', async () => {
+    const { client } = here();
+    await client.query(`${withoutKey}; ALTER TABLE user_profiles ADD mfa_backup_codes text`);
+    await client.query('UPDATE user_profiles SET mfa_backup_codes = \'["NEW"]\' WHERE user_id = 4');
+    const before = await schemaOf(client);
+    await expect(functions.up(here())).rejects.toThrow('backup_codes holds values that would be dropped');
+    expect(await schemaOf(client)).toEqual(before);
+  });
+
+  test('lost since: the archive stays, and that is said', async () => {
+    const { client } = here();
+    await functions.up(here());
+    await writeValues(client);
+    await functions.down(here());
+    await client.query(withoutKey);
+    expect(await functions.up(here())).toContainEqual(
+      expect.stringMatching(
+        /user_profiles_0016_down_archive stays: it has values that cannot come back by themselves/,
+      ),
+    );
+    expect((await client.query('SELECT * FROM user_profiles_0016_down_archive')).rows).toHaveLength(20);
+  });
+});
+
+test('another key since: the archive stays, and that is said', async () => {
+  const { client } = here();
+  await functions.up(here());
+  await writeValues(client);
+  await functions.down(here());
+  await client.query('ALTER TABLE user_profiles RENAME id TO profile_id');
+  expect(await functions.up(here())).toContainEqual(
+    expect.stringMatching(/user_profiles_0016_down_archive stays: /),
+  );
+  expect((await client.query('SELECT * FROM user_profiles_0016_down_archive')).rows).toHaveLength(20);
+});
+
+test('another type since: values that do not fit stay in the archive, and that is said', async () => {
+  const { client } = here();
+  await functions.up(here());
+  await writeValues(client);
+  await client.query(
+    'ALTER TABLE user_profiles ALTER failed_login_attempts DROP DEFAULT, ALTER failed_login_attempts TYPE text',
+  );
+  await functions.down(here());
+  expect(await functions.up(here())).toContainEqual(
+    expect.stringMatching(/user_profiles_0016_down_archive stays: /),
+  );
+  const { rows } = await client.query(
+    "SELECT failed_login_attempts FROM user_profiles_0016_down_archive WHERE external_id = 'external-9'",
+  );
+  expect(rows).toEqual([{ failed_login_attempts: '9' }]);
+  expect(await valuesOf(client, ['external_id'])).toContainEqual({ user_id: 9, external_id: 'external-9' });
+});
