@@ -378,7 +378,7 @@ DECLARE
     archiving AS (
       SELECT string_agg(quote_ident(found_name), ', ' ORDER BY c.place, found_name) AS columns,
              string_agg(CASE WHEN d.default_expr IS NULL THEN format('%I IS NOT NULL', found_name)
-                             ELSE format('%I IS DISTINCT FROM %s', found_name, d.default_expr) END,
+                             ELSE format('%I::text IS DISTINCT FROM (%s)::text', found_name, d.default_expr) END,
                         ' OR ' ORDER BY c.place, found_name) AS holds
       FROM compared c LEFT JOIN declared d ON d.name = c.found_name
       WHERE verdict = 'drop'
