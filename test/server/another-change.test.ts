@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Knex } from 'knex';
+import { ModuleKind, transpileModule } from 'typescript';
+import type { TableChange } from '../../src/table-change';
+import { dataOf, schemaOf } from '../support/catalog';
+import { freshDatabase, type TestDatabase } from '../support/database';
+import { knexFor, project } from '../support/knex';
+
+/** The example of docs/ANOTHER_CHANGE.md: the first block of the page, as it stands there. */
+function example(): TableChange {
+  const page = readFileSync(join(project, 'docs/ANOTHER_CHANGE.md'), 'utf8');
+  const [, source = ''] = /```ts\n([\s\S]*?)```/.exec(page) ?? [];
+  const { outputText } = transpileModule(source, { compilerOptions: { module: ModuleKind.CommonJS } });
+  const exported = {};
+  const load = (path: string) => require(join(project, 'migrations', path));
+  new Function('require', 'exports', outputText)(load, exported);
+  return exported as TableChange;
+}
+
+const change = example();
+let database: TestDatabase;
+let knex: Knex;
+let schema: string[];
+let data: Record<string, string[]>;
+
+beforeEach(async () => {
+  jest.spyOn(console, 'log').mockReturnValue();
+  database = await freshDatabase();
+  knex = await knexFor(database.url);
+  await database.client.query(`
+    CREATE TABLE "Appointment Notes" (
+      "Note no." integer PRIMARY KEY,
+      "Body text" varchar(500) NOT NULL DEFAULT 'none yet',
+      signed boolean NOT NULL
+    );
+    COMMENT ON COLUMN "Appointment Notes"."Body text" IS 'what was said';
+    INSERT INTO "Appointment Notes" VALUES (1, 'first', true), (2, '', false)`);
+  schema = await schemaOf(database.client);
+  data = await dataOf(database.client);
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await knex.destroy();
+  await database.close();
+});
+
+const columns = async () =>
+  (
+    await database.client.query(
+      `SELECT string_agg(format('%I %s%s%s', attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN ' NOT NULL' END,
+                                ' DEFAULT ' || pg_get_expr(adbin, adrelid)), ', ' ORDER BY attnum) AS columns
+       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+       WHERE attrelid = '"Appointment Notes"'::regclass AND attnum > 0 AND NOT attisdropped`,
+    )
+  ).rows[0].columns;
+const changed =
+  '"Note no." integer NOT NULL, body character varying(500), signed boolean NOT NULL, "Follow-up" date, urgent boolean NOT NULL DEFAULT false';
+
+const routes: readonly [string, (way: 'up' | 'down') => Promise<unknown>][] = [
+  ['Knex', (way) => knex.transaction((trx) => change[way](trx))],
+  ['its script', (way) => database.client.query(change.script(way, { up: 'up.sql', down: 'down.sql' }))],
+];
+
+test.each(routes)('the example goes both ways by %s', async (_, go) => {
+  expect((await change.plan(knex)).lines.join('\n')).toContain('rename Body text to body');
+  await go('up');
+  expect(await columns()).toBe(changed);
+  expect(await change.verify(knex)).toMatchObject({ asDeclared: true });
+  expect((await change.plan(knex)).rules.filter(({ sql }) => sql)).toEqual([]);
+  await database.client.query(
+    `UPDATE "Appointment Notes" SET "Follow-up" = '2026-01-31', urgent = true WHERE signed`,
+  );
+  const kept = await dataOf(database.client);
+
+  await go('down');
+  expect((await schemaOf(database.client)).filter((line) => !line.includes('_down_archive'))).toEqual(schema);
+  expect((await dataOf(database.client))['Appointment Notes']?.sort()).toEqual(
+    data['Appointment Notes']?.sort(),
+  );
+
+  await go('up');
+  expect(await columns()).toBe(changed);
+  expect(await dataOf(database.client)).toEqual(kept);
+});
+
+test('a table that is not there', async () => {
+  await database.client.query('DROP TABLE "Appointment Notes"');
+  await expect(change.up(knex)).rejects.toThrow(/^there is no table "Appointment Notes" on the search_path/);
+});
