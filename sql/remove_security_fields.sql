@@ -110,8 +110,8 @@ DECLARE
        'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
          || ' may not create one in schema ' || quote_ident(n.nspname),
        -- No format(): its %I fails where there is no table.
-       'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname) || ' TO ' || quote_ident(o.rolname)
-         || '; it can be revoked after the last step.')
+       'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname)
+         || ' TO ' || quote_ident(o.rolname) || '; it can be revoked after the last step.')
     ) reason (place, blind, applies, problem, advice)
     WHERE applies
     ORDER BY place;
@@ -250,7 +250,8 @@ DECLARE
     -- The shape that is wanted, and what fills a NULL where none may be.
     wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
       SELECT coalesce(declared.place, 1000), b.name, b.type, b.collate_as, b.not_null, b.default_expr,
-             coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty) THEN quote_literal(empty) END,
+             coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty)
+                           THEN quote_literal(empty) END,
                       b.default_expr, declared.default_expr)
       FROM shape b
       LEFT JOIN declared ON declared.name = b.name
@@ -618,10 +619,12 @@ DECLARE
       -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
       -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
       SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-             format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s', this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
+             format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s',
+                    this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
                     CASE WHEN n.type = b.wanted_type THEN 'true'
                          WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
-                         WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,  E'^\\[ *("[^"\\\\[:cntrl:]]*"( *, *"[^"\\\\[:cntrl:]]*")*)? *\\]$')
+                         WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,
+                           E'^\\[ *("[^"\\\\[:cntrl:]]*"( *, *"[^"\\\\[:cntrl:]]*")*)? *\\]$')
                          ELSE 'false' END),
              NULL, NULL, NULL
       FROM renaming CROSS JOIN this
@@ -714,7 +717,8 @@ BEGIN
         found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
         found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
         found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
-        on_citus CONSTANT pg_catalog.bool := EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
+        on_citus CONSTANT pg_catalog.bool := EXISTS (
+          SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
         stage pg_catalog.record;
         budget_left pg_catalog.interval;
         asked_at pg_catalog.timestamptz;
@@ -771,7 +775,9 @@ BEGIN
               budget_left := budget_left - (clock_timestamp() - asked_at);
             END LOOP;
           EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
-            IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE; END IF;
+            IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
+              RAISE;
+            END IF;
             FOR held IN holders (stage.mode) LOOP
               RAISE EXCEPTION USING
                 ERRCODE = 'lock_not_available',
@@ -809,7 +815,8 @@ BEGIN
 
             -- An ALTER TABLE after an UPDATE would meet its pending trigger events.
             -- Citus takes along to its workers what stands in one string with a SET LOCAL.
-            EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', current_setting('lock_timeout'));
+            EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
+                           current_setting('lock_timeout'));
           END IF;
 
           -- 9. Check: nothing may be left to do. (What is to be forgotten is what the check compares with.)
@@ -839,7 +846,9 @@ BEGIN
                 EXECUTE step ->> 'sql';
                 GET DIAGNOSTICS touched = ROW_COUNT;
               EXCEPTION WHEN lock_not_available OR internal_error THEN
-                IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE; END IF;
+                IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
+                  RAISE;
+                END IF;
                 RAISE EXCEPTION USING
                   ERRCODE = 'lock_not_available',
                   MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),

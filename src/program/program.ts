@@ -58,7 +58,8 @@ function attempt(change: Change): string {
   found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
   found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
-  on_citus CONSTANT pg_catalog.bool := EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
+  on_citus CONSTANT pg_catalog.bool := EXISTS (
+    SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
   stage pg_catalog.record;
   budget_left pg_catalog.interval;
   asked_at pg_catalog.timestamptz;
@@ -114,7 +115,7 @@ BEGIN
         budget_left := budget_left - (clock_timestamp() - asked_at);
       END LOOP;
     EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
-      ${unlessRefusedByWorker}
+      ${indent(unlessRefusedByWorker, 6)}
       FOR held IN holders (stage.mode) LOOP
         RAISE EXCEPTION USING
           ERRCODE = 'lock_not_available',
@@ -152,7 +153,8 @@ BEGIN
 
       -- An ALTER TABLE after an UPDATE would meet its pending trigger events.
       -- Citus takes along to its workers what stands in one string with a SET LOCAL.
-      EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', current_setting('lock_timeout'));
+      EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
+                     current_setting('lock_timeout'));
     END IF;
 
     -- 9. Check: nothing may be left to do. (What is to be forgotten is what the check compares with.)
@@ -182,7 +184,7 @@ BEGIN
           EXECUTE step ->> 'sql';
           GET DIAGNOSTICS touched = ROW_COUNT;
         EXCEPTION WHEN lock_not_available OR internal_error THEN
-          ${unlessRefusedByWorker}
+          ${indent(unlessRefusedByWorker, 10)}
           RAISE EXCEPTION USING
             ERRCODE = 'lock_not_available',
             MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
@@ -233,5 +235,7 @@ END`;
 }
 
 /** A lock that a worker of Citus refuses reaches us as an internal error; any other one is not ours to wait for. */
-const unlessRefusedByWorker =
-  "IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN RAISE; END IF;";
+const unlessRefusedByWorker = `\
+IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
+  RAISE;
+END IF;`;

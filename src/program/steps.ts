@@ -184,10 +184,12 @@ export const downCatalog = [
   -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
   -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
   SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s', this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
+         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s',
+                this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
                 CASE WHEN n.type = b.wanted_type THEN 'true'
                      WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
-                     WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name, ${literal(listOfStrings)})
+                     WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,
+                       ${literal(listOfStrings).trim()})
                      ELSE 'false' END),
          NULL, NULL, NULL
   FROM renaming CROSS JOIN this

@@ -72,8 +72,8 @@ CROSS JOIN LATERAL (VALUES
    'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
      || ' may not create one in schema ' || quote_ident(n.nspname),
    -- No format(): its %I fails where there is no table.
-   'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname) || ' TO ' || quote_ident(o.rolname)
-     || '; it can be revoked after the last step.')
+   'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname)
+     || ' TO ' || quote_ident(o.rolname) || '; it can be revoked after the last step.')
 ) reason (place, blind, applies, problem, advice)
 WHERE applies
 ORDER BY place`;

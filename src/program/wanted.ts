@@ -92,7 +92,8 @@ const asDeclared = `\
 
 const asBefore = `\
   SELECT coalesce(declared.place, 1000), b.name, b.type, b.collate_as, b.not_null, b.default_expr,
-         coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty) THEN quote_literal(empty) END,
+         coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty)
+                       THEN quote_literal(empty) END,
                   b.default_expr, declared.default_expr)
   FROM shape b
   LEFT JOIN declared ON declared.name = b.name
