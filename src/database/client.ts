@@ -22,18 +22,27 @@ export class DatabaseClient extends PostgresClient {
   }
 
   /** Knex asks this on its first connection. What else is to be known of the server costs no round trip here. */
-  override async checkVersion(connection: Client): Promise<string> {
+  override async checkVersion(connection: Client & { processID?: number }): Promise<string> {
     const [schema = null] = this.searchPath ?? [];
     const { rows } = await connection.query(
-      `SELECT version(), current_setting('transaction_read_only') = 'on' AS read_only,
+      `SELECT version(), pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS read_only,
               $1::text IS NULL OR EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS has_schema`,
       [schema],
     );
-    const [{ version, read_only, has_schema }] = rows;
+    const [{ version, pid, read_only, has_schema }] = rows;
     // Knex would make its table in the next schema of the search path.
     if (!has_schema) {
       await connection.end();
       throw new UserError(`There is no schema "${schema}" in this database. Check DB_SCHEMA.`);
+    }
+    // A pooler hides the server's process. In transaction mode it hands on what is set in a session, as this is.
+    if (schema && pid !== connection.processID) {
+      await connection.end();
+      throw new UserError(
+        'DB_SCHEMA is a setting of the session, and a pooler (pgbouncer, perhaps) stands before the server: in\n' +
+          "transaction mode the setting would be lost, or become somebody else's. Connect to the server itself, or:\n" +
+          `ALTER ROLE ... IN DATABASE ... SET search_path = ${schema}, public;`,
+      );
     }
     if (read_only && this.pool) readOnlyPools.add(this.pool);
     return this._parseVersion(version);
