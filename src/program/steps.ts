@@ -184,9 +184,8 @@ export const downCatalog = [
   -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
   -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
   SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-         format('UPDATE %s SET %I = %I::text::%s WHERE %I::text <> %L AND %s',
-                this.sql_name, from_name, to_name, b.wanted_type, to_name, '',
-                CASE WHEN n.type = b.wanted_type THEN 'true'
+         format('UPDATE %s SET %I = %I::text::%s WHERE %s', this.sql_name, from_name, to_name, b.wanted_type,
+                CASE WHEN n.type = b.wanted_type THEN format('%I IS NOT NULL', to_name)
                      WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
                      WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,
                        ${literal(listOfStrings).trim()})

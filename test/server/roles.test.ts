@@ -1,0 +1,120 @@
+import { declaredShape, shapeOf, writeValues } from '../support/application';
+import { dataOf, schemaOf } from '../support/catalog';
+import { connect, databasePerTest, type TestDatabase, urlWith } from '../support/database';
+import { functions, type Route, scripts } from '../support/routes';
+
+// Before the database goes: what was granted to a role in it keeps the role.
+const roles: string[] = [];
+afterEach(async () => {
+  for (const role of roles.splice(0)) await here().admin.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+});
+
+// Who may make the change. The table belongs to an ordinary role, which is no superuser.
+const here = databasePerTest('0015');
+
+const routes: [string, Route][] = [
+  ['up() and down()', functions],
+  ['script', scripts],
+];
+/** The same database as another role sees it, which is made with these attributes. */
+async function as(suffix: string, attributes = ''): Promise<TestDatabase> {
+  const { name, url, admin } = here();
+  const role = `${name}_${suffix}`;
+  await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD '${role}' ${attributes}`);
+  roles.push(role);
+  const other = urlWith(url, { username: role, password: role });
+  return { ...here(), owner: role, url: other, client: await connect(other) };
+}
+
+const everything = async () => ({ schema: await schemaOf(here().admin), data: await dataOf(here().admin) });
+
+describe.each(routes)('%s', (_, route) => {
+  test('an ordinary owner: the side tables are the owner’s alone, also where others get rights by default', async () => {
+    const { client, admin, owner } = here();
+    const other = await as('reader');
+    await client.query(`ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+                        ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ${other.owner}`);
+    await client.query(
+      'ALTER TABLE user_profiles ADD mfa_backup_codes text; UPDATE user_profiles SET backup_codes = \'["X"]\'',
+    );
+    await route.up(here());
+    await writeValues(client);
+    const rights = async () =>
+      (
+        await admin.query(
+          `SELECT relname, pg_get_userbyid(relowner) AS owner, ARRAY(SELECT DISTINCT grantee::regrole::text FROM aclexplode(relacl)) AS grantees
+           FROM pg_class WHERE relname LIKE 'user_profiles_0016%' AND relkind = 'r' ORDER BY 1`,
+        )
+      ).rows;
+    const closed = (table: string) => ({ relname: `user_profiles_0016_${table}`, owner, grantees: [owner] });
+    expect(await rights()).toEqual([closed('before'), closed('up_archive')]);
+    await route.down(here());
+    expect(await rights()).toEqual([closed('down_archive')]);
+    await expect(other.client.query('SELECT 1 FROM user_profiles_0016_down_archive')).rejects.toThrow(
+      'permission denied',
+    );
+    await other.client.end();
+  });
+
+  test.each([
+    ['may read and write', 'GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER, REFERENCES ON user_profiles TO'],
+    ['may do nothing', 'GRANT USAGE ON SCHEMA public TO'],
+  ])('a role that %s: the error names the owner, and nothing changes', async (_rights, grant) => {
+    const other = await as('clerk');
+    await here().client.query(`${grant} ${other.owner}`);
+    const before = await everything();
+    for (const attempt of [route.up, route.down]) {
+      await expect(attempt(other)).rejects.toThrow(
+        `user_profiles belongs to ${here().owner}, and only its owner may alter it; this session is ${other.owner}`,
+      );
+    }
+    expect(await everything()).toEqual(before);
+    await other.client.end();
+  });
+
+  test('a member that does not inherit the owner’s rights: the same', async () => {
+    const other = await as('distant', 'NOINHERIT');
+    await here().admin.query(`GRANT ${here().owner} TO ${other.owner}`);
+    await expect(route.up(other)).rejects.toThrow(`belongs to ${here().owner}`);
+    await other.client.end();
+  });
+
+  test.each([
+    ['a member of the owner role', '', (member: string, owner: string) => `GRANT ${owner} TO ${member}`],
+    ['a superuser', 'SUPERUSER', () => 'SELECT'],
+  ])('%s: there and back to the same, and what is made is the owner’s', async (_who, attributes, grant) => {
+    const other = await as('helper', attributes);
+    await here().admin.query(grant(other.owner, here().owner));
+    const before = await everything();
+    await route.up(other);
+    expect(await shapeOf(here().client)).toEqual({ ...declaredShape, mfa_backup_codes: 'jsonb' });
+    // As the owner: a table of somebody else's could not be read.
+    await here().client.query('SELECT 1 FROM user_profiles_0016_before');
+    await writeValues(here().client);
+    await route.down(other);
+    await here().client.query('SELECT 1 FROM user_profiles_0016_down_archive');
+    // Whoever made it, the owner can go on with it.
+    await route.up(here());
+    await route.down(here());
+    await here().client.query('DROP TABLE user_profiles_0016_down_archive');
+    expect((await everything()).schema).toEqual(before.schema);
+    await other.client.end();
+  });
+
+  test('an owner without CREATE on the schema: refused, with the statement that helps', async () => {
+    const { admin, owner } = here();
+    await admin.query(
+      `ALTER SCHEMA public OWNER TO postgres; REVOKE CREATE ON SCHEMA public FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM ${owner}`,
+    );
+    const before = await everything();
+    await expect(route.up(here())).rejects.toMatchObject({
+      message: expect.stringMatching(
+        `^the way back from the change to user_profiles is kept in a table beside it, and ${owner} may not create one in schema public`,
+      ),
+    });
+    expect(await everything()).toEqual(before);
+    await admin.query(`GRANT CREATE ON SCHEMA public TO ${owner}`);
+    await route.up(here());
+    await route.down(here());
+  });
+});
