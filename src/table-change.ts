@@ -3,6 +3,7 @@ import { checked, type Declaration } from './declaration';
 import { type Plan, planOf } from './inspect/plan';
 import { type Verification, verificationOf } from './inspect/verify';
 import type { Direction } from './program/look';
+import { manual } from './program/manual';
 import { type ScriptNames, script } from './program/script';
 import { run } from './run';
 
@@ -22,8 +23,8 @@ export interface TableChange {
   readonly plan: (knex: Knex, direction?: Direction) => Promise<Plan>;
   /** Whether the table is as declared. @throws UserError where there is nothing to look at */
   readonly verify: (knex: Knex, role?: string) => Promise<Verification>;
-  /** The same program for psql and any other client. */
-  readonly script: (direction: Direction, names: ScriptNames) => string;
+  /** The same program for psql and any other client; `manual`: plain statements that look at nothing. */
+  readonly script: (which: Direction | 'manual', names: ScriptNames) => string;
 }
 
 /**
@@ -38,6 +39,6 @@ export function tableChange(declaration: Declaration): TableChange {
     down: (knex) => run(knex, change, 'down'),
     plan: (knex, direction = 'up') => planOf(knex, change, direction),
     verify: (knex, role) => verificationOf(knex, change, role),
-    script: (direction, names) => script(change, direction, names),
+    script: (which, names) => (which === 'manual' ? manual(change) : script(change, which, names)),
   };
 }
