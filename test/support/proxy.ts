@@ -7,6 +7,8 @@ export interface Proxy {
   readonly url: (url: string) => string;
   /** Since the start or the last reset. A round trip: the client spoke, and then the server. */
   readonly counted: { connections: number; roundTrips: number; toServer: number; toClient: number };
+  /** When the request of each round trip was passed on to the server, as performance.now(); since the last reset. */
+  readonly requests: readonly number[];
   readonly reset: () => void;
   /** Drops every connection, and whoever tries anew. */
   readonly cut: () => void;
@@ -23,6 +25,7 @@ export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
   const sockets = new Set<Socket>();
   const stalled = new WeakSet<Socket>();
   const counted = { connections: 0, roundTrips: 0, toServer: 0, toClient: 0 };
+  const requests: number[] = [];
   let isCut = false;
   let isStalling = false;
 
@@ -33,6 +36,7 @@ export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
     counted.connections++;
     pass(client, upstream, (bytes) => {
       counted.toServer += bytes;
+      if (!clientSpokeLast) requests.push(performance.now() + delay);
       clientSpokeLast = true;
     });
     pass(upstream, client, (bytes) => {
@@ -68,7 +72,9 @@ export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
     url: (url) =>
       Object.assign(new URL(urlWith(url, { port: ownPort })), { hostname: '127.0.0.1' }).toString(),
     counted,
+    requests,
     reset: () => {
+      requests.length = 0;
       Object.assign(counted, { connections: 0, roundTrips: 0, toServer: 0, toClient: 0 });
     },
     cut: () => {

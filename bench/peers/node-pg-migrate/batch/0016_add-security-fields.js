@@ -1,0 +1,1 @@
+module.exports = require('../migrations/0016_add-security-fields');

@@ -1,0 +1,1 @@
+exports.up = (pgm) => pgm.sql('SELECT pg_sleep(5)');

@@ -1,0 +1,1 @@
+module.exports = require('../../knex-js/batch/0017_slow');

@@ -1,0 +1,12 @@
+ALTER TABLE user_profiles ADD COLUMN failed_login_attempts integer DEFAULT 0 NOT NULL;
+ALTER TABLE user_profiles ADD COLUMN account_locked_until timestamptz;
+ALTER TABLE user_profiles ADD COLUMN password_reset_token varchar(255);
+ALTER TABLE user_profiles ADD COLUMN password_reset_token_expires timestamptz;
+ALTER TABLE user_profiles ADD COLUMN last_password_change timestamptz;
+ALTER TABLE user_profiles ALTER COLUMN email_verification_token TYPE varchar(255);
+ALTER TABLE user_profiles ALTER COLUMN email_verified SET DEFAULT false;
+ALTER TABLE user_profiles ADD COLUMN email_verified_at timestamptz;
+ALTER TABLE user_profiles ADD COLUMN auth_provider varchar(50);
+ALTER TABLE user_profiles ADD COLUMN external_id varchar(255);
+ALTER TABLE user_profiles RENAME COLUMN backup_codes TO mfa_backup_codes;
+ALTER TABLE user_profiles ALTER COLUMN mfa_backup_codes DROP NOT NULL;

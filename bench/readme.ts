@@ -1,0 +1,55 @@
+import type { Results } from './results';
+import { count, keysOf, markdown, rowCount, time } from './tables';
+
+const begin = '<!-- Written by npm run bench: begin -->';
+const end = '<!-- Written by npm run bench: end -->';
+
+/** README.md with the section that these results give. */
+export function withMeasured(readme: string, results: Results): string {
+  const [before, after] = [readme.indexOf(begin), readme.indexOf(end)];
+  if (before < 0 || after < before) throw new Error(`README.md needs the lines\n${begin}\n${end}`);
+  return `${readme.slice(0, before + begin.length)}\n${measured(results)}\n${readme.slice(after)}`;
+}
+
+/** The charts and a few figures. */
+export function measured(results: Results): string {
+  const { lockByDelay, lockByRows, waits, wayBack, command, roundTrips } = results;
+  const most = keysOf(lockByRows).at(-1) ?? '';
+  const shown = ['ours', 'knex', 'node-pg-migrate', 'separate-alters', 'one-alter'];
+  const rows: [string, (tool: string) => string][] = [
+    ['the table is locked', (tool) => time(lockByDelay[tool]?.['0'])],
+    ['... with 20 ms to the server', (tool) => time(lockByDelay[tool]?.['20'])],
+    [`... with ${rowCount(most)} rows`, (tool) => time(lockByRows[tool]?.[most])],
+    ['round trips while it is locked', (tool) => count(roundTrips[tool]?.underLock)],
+    ['longest wait of the application', (tool) => time(waits.underLoad[tool])],
+    ['... behind a transaction of 8 s', (tool) => time(waits.behindTransaction[tool])],
+    ['... in a batch with 5 s of other work', (tool) => time(waits.batch[tool])],
+    ['values lost by taking it back and forth', (tool) => lost(wayBack[tool])],
+    ['the whole command', (tool) => time(command[tool]?.wall)],
+  ];
+  return `
+![${chartTitles.delay}](bench/charts/delay.svg)
+![${chartTitles.rows}](bench/charts/rows.svg)
+![${chartTitles.waits}](bench/charts/waits.svg)
+
+${markdown({
+  title: '',
+  tools: shown.map((tool) => results.labels[tool] ?? tool),
+  rows: rows.map(([what, cell]): [string, ...string[]] => [what, ...shown.map((tool) => cell(tool) || '-')]),
+})}
+
+Medians of ${results.rounds}, in rotation, on ${results.machine}; PostgreSQL ${results.versions['PostgreSQL']}, Node.js
+${results.versions['Node.js']}. All begin with the table as the application's migration 0015 leaves it, and end with the same shape.
+"One ALTER" is the floor: what the server itself needs. \`npm run bench\` measures it on your machine.
+`;
+}
+
+export const chartTitles = {
+  delay: 'However slow the network, ours locks the table for the same few milliseconds',
+  rows: 'However large the table, the lock is as short',
+  waits: 'Nobody waits for ours longer than a moment',
+};
+
+function lost(figures: Results['wayBack'][string] | undefined): string {
+  return figures ? `${count(figures.valuesLost)} of ${count(figures.valuesWritten)}` : '';
+}

@@ -1,0 +1,34 @@
+import { cpus, totalmem } from 'node:os';
+import type { CommandFigures } from './measure/command';
+import type { LockFigures, RoundTrips } from './measure/lock';
+import type { WaitFigures } from './measure/waits';
+import type { WayBackFigures } from './measure/way-back';
+
+/** bench/results.json. Figures are by the id of the tool. */
+export interface Results {
+  readonly machine: string;
+  readonly versions: Readonly<Record<string, string>>;
+  /** Of the PostgreSQL server; the others are as it comes. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly rounds: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Milliseconds between two looks at pg_locks. */
+  readonly resolution: number;
+  /** 1,000 rows. */
+  readonly command: Record<string, CommandFigures>;
+  /** 1,000 rows. */
+  readonly roundTrips: Record<string, RoundTrips>;
+  readonly lockByDelay: LockFigures;
+  readonly lockByRows: LockFigures;
+  readonly waits: {
+    readonly underLoad: WaitFigures;
+    readonly behindTransaction: WaitFigures;
+    readonly batch: WaitFigures;
+  };
+  readonly wayBack: Record<string, WayBackFigures>;
+}
+
+export function machine(): string {
+  const [first] = cpus();
+  return `${cpus().length} cores (${first?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB of memory, ${process.platform}`;
+}
