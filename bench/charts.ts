@@ -97,7 +97,10 @@ async function svg(title: string, values: readonly object[], specification: obje
     ...specification,
   });
   const text = await new vega.View(vega.parse(spec), { renderer: 'none' }).toSVG();
-  return text.replace(/(<svg[^>]*>)/, `$1\n<title>${title}</title>\n<metadata>${JSON.stringify(values)}</metadata>\n`);
+  return text.replace(
+    /(<svg[^>]*>)/,
+    `$1\n<title>${title}</title>\n<metadata>${JSON.stringify(values)}</metadata>\n`,
+  );
 }
 
 function colour(results: Results, legend: object | null = { title: null }) {
