@@ -19,7 +19,7 @@ export interface TableChange {
   readonly up: (knex: Knex) => Promise<void>;
   /** Takes it back to the shape that `up` found. @throws UserError, with nothing changed */
   readonly down: (knex: Knex) => Promise<void>;
-  /** What would be done now, without doing it or taking a lock. @throws UserError where there is nothing to look at */
+  /** What would be done now, without doing it or making anybody wait. @throws UserError where there is nothing to look at */
   readonly plan: (knex: Knex, direction?: Direction) => Promise<Plan>;
   /** Whether the table is as declared. @throws UserError where there is nothing to look at */
   readonly verify: (knex: Knex, role?: string) => Promise<Verification>;

@@ -5,7 +5,7 @@ import { plan } from '../../migrations/0016_add_security_fields';
 import { main } from './main';
 
 const program = new Command('plan')
-  .description('Shows what the migration would do, without doing it or taking any lock.')
+  .description('Shows what the migration would do, without doing it or making anybody wait.')
   .addHelpText('after', '\nExit code: 0 nothing or some steps, 1 conflicts, 2 could not look.')
   .option('--down', 'what taking it back would do')
   .option('--json', 'for programs')

@@ -1,7 +1,10 @@
 import type { Knex } from 'knex';
+import type { DatabaseError } from 'pg';
 import { type Connection, explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
-import { aim, refusals } from '../program/table';
+import { holders } from '../program/lock';
+import { policy } from '../program/policy';
+import { aim, refusals, tableName } from '../program/table';
 import { UserError } from '../user-error';
 
 /** A look at the table, under a search_path on which no name can be somebody else's. */
@@ -23,18 +26,27 @@ export async function looking<T>(knex: Knex, change: Change, work: (look: Look) 
     ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
     : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
   return withConnection(knex, async (connection: Connection) => {
-    await connection.query(begin);
+    const rows: Look['rows'] = async (query, ...values) => (await connection.query(query, [...values])).rows;
+    const aimed = `${begin}; SELECT ${aim(change)}; SET LOCAL search_path = pg_catalog, pg_temp`;
     try {
-      await connection.query(`SELECT ${aim(change)}`);
-      await connection.query('SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL row_security = off');
-      const rows: Look['rows'] = async (query, ...values) =>
-        (await connection.query(query, [...values])).rows;
+      // The server's own functions (pg_get_expr, pg_relation_size) read the table under ACCESS SHARE.
+      await connection.query(
+        `${aimed}; SET LOCAL row_security = off; SET LOCAL lock_timeout = ${policy.lockBudget}`,
+      );
       const refused = await rows<{ problem: string; advice: string; blind: boolean }>(refusals(change));
       const blind = refused.find((refusal) => refusal.blind);
       if (blind) throw new UserError(`${blind.problem}.\n${blind.advice}`);
       return await work({ refusals: refused, rows });
     } catch (error) {
-      throw explained(error);
+      if ((error as DatabaseError).code !== '55P03') throw explained(error);
+      await connection.query(`${end}; ${aimed}`);
+      const [{ holders: held } = { holders: null }] = await rows<{ holders: string | null }>(
+        holders("'ACCESS EXCLUSIVE'"),
+      );
+      throw new UserError(
+        `${tableName(change)} is locked: everybody who reads it waits, and this look would.\n` +
+          `${held ? `Held by ${held}` : 'Whoever held it has let go since.'}\nTry again when it is free.`,
+      );
     } finally {
       await connection.query(end).catch(() => undefined);
     }

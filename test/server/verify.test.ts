@@ -1,0 +1,179 @@
+import type { Knex } from 'knex';
+import { verify } from '../../migrations/0016_add_security_fields';
+import type { Verification } from '../../src/table-change';
+import { declaredShape } from '../support/application';
+import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { knexFor } from '../support/knex';
+import { migrateWith } from '../support/routes';
+
+// One database in which all is as declared; each test breaks one thing, in a transaction that is taken back.
+let database: TestDatabase;
+let knex: Knex;
+beforeAll(async () => {
+  database = await freshDatabase();
+  await loadState(database.client, '0015');
+  knex = await knexFor(database.url);
+  await migrateWith(knex, 'up');
+});
+afterAll(async () => {
+  await knex.destroy();
+  await database.close();
+});
+
+/** What verify says once these statements have been carried out. */
+async function verified(statements: string, role?: string): Promise<Verification> {
+  const transaction = await knex.transaction();
+  try {
+    await transaction.raw(statements.replaceAll('?', '\\?'));
+    return await verify(transaction, role);
+  } finally {
+    await transaction.rollback();
+  }
+}
+
+const shapes: Record<string, string> = { ...declaredShape, mfa_backup_codes: 'jsonb' };
+const alter = (clause: string) => `ALTER TABLE user_profiles ${clause}`;
+
+/** What can be wrong with a column, and the statement that makes it so. */
+function defects(name: string, shape: string): [defect: string, statement: string][] {
+  const column = `ALTER COLUMN ${name}`;
+  const otherType = shape.startsWith('character')
+    ? 'varchar(10)'
+    : shape.startsWith('integer')
+      ? 'smallint'
+      : 'text';
+  return [
+    ['missing', alter(`DROP COLUMN ${name}`)],
+    ...(name === 'mfa_backup_codes'
+      ? []
+      : [['type', alter(`${column} DROP DEFAULT, ${column} TYPE ${otherType}`)] as [string, string]]),
+    [
+      'nullability',
+      shape.includes('NOT NULL')
+        ? alter(`${column} DROP NOT NULL`)
+        : `UPDATE user_profiles SET ${name} = ${sample(shape)}; SET CONSTRAINTS ALL IMMEDIATE; ${alter(`${column} SET NOT NULL`)}`,
+    ],
+    ['default', alter(`${column} SET DEFAULT ${sample(shape)}`)],
+    ...(shape.includes('DEFAULT')
+      ? [['no default', alter(`${column} DROP DEFAULT`)] as [string, string]]
+      : []),
+  ];
+}
+
+function sample(shape: string): string {
+  if (shape.startsWith('integer')) return '7';
+  if (shape.startsWith('boolean')) return 'true';
+  if (shape.startsWith('timestamp')) return 'now()';
+  return shape === 'jsonb' ? "'[]'" : "'x'";
+}
+
+test('as declared: every column, and no hint but the one about jsonb', async () => {
+  const found = await verify(knex);
+  expect(found.asDeclared).toBe(true);
+  expect(found.columns.map(({ name, found: shape, differs }) => [name, shape, differs])).toEqual(
+    Object.entries(shapes).map(([name, shape]) => [name, shape, []]),
+  );
+  expect(found.withoutPrivilege).toEqual([]);
+  expect(found.recorded).toBe(null);
+  expect(found.hints).toEqual([expect.stringMatching(/^mfa_backup_codes is jsonb, as backup_codes was; /)]);
+  expect(found.lines.at(-1)).toBe('user_profiles is as declared.');
+});
+
+describe.each(Object.entries(shapes))('it fails for %s', (name, shape) => {
+  test.each(defects(name, shape))('%s', async (_, statement) => {
+    const found = await verified(statement);
+    expect(found.asDeclared).toBe(false);
+    expect(found.columns.filter(({ differs }) => differs.length > 0).map((column) => column.name)).toEqual([
+      name,
+    ]);
+    expect(found.lines.at(-1)).toBe('user_profiles is not as declared.');
+    expect(found.lines.filter((line) => line.startsWith('✗'))).toEqual([
+      expect.stringContaining(`✗ ${name} `),
+    ]);
+  });
+});
+
+test('it fails where backup_codes is there again', async () => {
+  const found = await verified(alter('ADD COLUMN backup_codes jsonb'));
+  expect(found.asDeclared).toBe(false);
+  expect(found.lines.join('\n')).toMatch(/✗ backup_codes .*left: .*drop backup_codes/);
+});
+
+test('it passes where a column is wider', async () => {
+  expect((await verified(alter('ALTER COLUMN external_id TYPE text'))).asDeclared).toBe(true);
+});
+
+test('the hint about jsonb goes once the type is text', async () => {
+  expect((await verified(alter('ALTER COLUMN mfa_backup_codes TYPE text'))).hints).toEqual([]);
+});
+
+describe('django_migrations', () => {
+  const table = 'CREATE TABLE django_migrations (id serial, app varchar(255), name varchar(255))';
+  const fake = 'python manage.py migrate healthcare 0016_add_security_fields --fake';
+
+  test('without 0016: a hint with the command, and the table is as declared all the same', async () => {
+    const found = await verified(
+      `${table}; INSERT INTO django_migrations (app, name) VALUES ('healthcare', '0015_x'), ('other', '0016_add_security_fields')`,
+    );
+    expect(found.hints.filter((hint) => hint.includes(fake))).toHaveLength(1);
+    expect(found.asDeclared).toBe(true);
+  });
+
+  test('with 0016: none', async () => {
+    const found = await verified(
+      `${table}; INSERT INTO django_migrations (app, name) VALUES ('healthcare', '0016_add_security_fields')`,
+    );
+    expect(found.hints.filter((hint) => hint.includes('manage.py'))).toEqual([]);
+  });
+});
+
+describe('--role', () => {
+  const role = () => `${database.name}_app`;
+  beforeAll(async () => {
+    await database.admin.query(`CREATE ROLE ${role()}`);
+  });
+  afterAll(async () => {
+    await database.admin.query(`DROP OWNED BY ${role()}; DROP ROLE ${role()}`);
+  });
+
+  test('one with rights on the table may use every column', async () => {
+    const found = await verified(`GRANT SELECT, INSERT, UPDATE ON user_profiles TO ${role()}`, role());
+    expect(found.withoutPrivilege).toEqual([]);
+    expect(found.asDeclared).toBe(true);
+  });
+
+  test.each(['SELECT', 'INSERT', 'UPDATE'])(
+    'one without %s on a single column: it fails, with the statement',
+    async (right) => {
+      const all = Object.keys(shapes);
+      const some = all.filter((name) => name !== 'external_id').join(', ');
+      const grants = ['SELECT', 'INSERT', 'UPDATE'].map(
+        (one) => `GRANT ${one} (${one === right ? some : all.join(', ')}) ON user_profiles TO ${role()}`,
+      );
+      const found = await verified(grants.join('; '), role());
+      expect(found.withoutPrivilege).toEqual(['external_id']);
+      expect(found.asDeclared).toBe(false);
+      expect(found.lines.join('\n')).toContain(
+        `GRANT SELECT, INSERT, UPDATE (external_id) ON user_profiles TO ${role()};`,
+      );
+    },
+  );
+
+  test('one with no rights: every column', async () => {
+    expect((await verify(knex, role())).withoutPrivilege).toEqual(Object.keys(shapes));
+  });
+
+  test('one that is not there: could not look', async () => {
+    await expect(verify(knex, 'Nobody')).rejects.toThrow('There is no role "Nobody" here.');
+  });
+});
+
+test('a table that somebody has locked: could not look, and who holds it', async () => {
+  const other = await connect(database.url);
+  await other.query("SET application_name = 'dba'; BEGIN; LOCK user_profiles");
+  await expect(verify(knex)).rejects.toThrow(
+    /^user_profiles is locked: everybody who reads it waits, and this look would\.\nHeld by pid \d+, user \w+, application 'dba', idle in transaction/,
+  );
+  await other.end();
+  expect((await verify(knex)).asDeclared).toBe(true);
+});
