@@ -886,8 +886,8 @@ BEGIN
           HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. '
                         'To wait longer, change "deadline" at the top.', hint, tries);
       END IF;
-      RAISE NOTICE '%. % Try %; the next one in % s.',
-        message, detail, tries, round(extract(epoch FROM sleep)::numeric, 1);
+      RAISE NOTICE '%. Try %; the next one in % s. %',
+        message, tries, round(extract(epoch FROM sleep)::numeric, 1), detail;
       PERFORM pg_sleep(extract(epoch FROM sleep));
       PERFORM set_config('search_path', path, true);
     END;

@@ -1,8 +1,8 @@
 import type { Knex } from 'knex';
-import type { ClientBase, DatabaseError } from 'pg';
+import type { Client, DatabaseError } from 'pg';
 import { UserError } from './user-error';
 
-export type Connection = ClientBase & { readonly processID: number };
+export type Connection = Client & { readonly processID: number };
 
 /** What we use of Knex's client, which its types leave open (knex/lib/client.js). */
 export interface KnexClient {
@@ -35,6 +35,13 @@ export function explained(error: unknown): UserError {
   return new UserError([message, detail, hint, advice].filter(Boolean).join('\n'));
 }
 
+/** What a lost connection looks like, and what it means for the user. */
+export const lost = [
+  /^(57P0|08|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
+  'The connection was lost. The change is either made or not begun: run the same command again to be sure.\n' +
+    'If Knex says that its migrations are locked: npx knex migrate:unlock before.',
+] as const;
+
 /** By the code (PostgreSQL manual, "PostgreSQL Error Codes") or the driver's message. */
 const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
   [
@@ -43,9 +50,11 @@ const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
       'inside a statement. ALTER ROLE ... SET statement_timeout = 0; run this again; then set it back.',
   ],
   [
-    /^(57P0|08|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
-    'The connection was lost. The change is either made or not begun: run the same command again to be sure.',
+    /^25P04/,
+    'Nothing has changed. It was transaction_timeout, set for this role or database.\n' +
+      'ALTER ROLE ... SET transaction_timeout = 0; run this again; then set it back.',
   ],
+  lost,
   [
     /^53200/,
     'Nothing has changed. Raise max_locks_per_transaction, or detach partitions, and run this again.',

@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
-import { holdsTheTable, liftTimeouts, markAsMigrating } from './program/batch';
+import { holdsTheTable, keepOpen, markAsMigrating } from './program/batch';
 import type { Direction } from './program/look';
 import { policy, sleepAfter } from './program/policy';
 import { program } from './program/program';
@@ -72,7 +72,7 @@ export async function run(
   try {
     await withConnection(knex, async (batch) => {
       await batch.query(markAsMigrating);
-      const { rows: limits } = await batch.query(liftTimeouts);
+      const { rows: limits } = await batch.query(keepOpen);
       const session = await chosen(knex, batch, opening, holdsTheTable(change), around);
       await untilDone(
         session,
@@ -172,20 +172,25 @@ async function untilDone(
   const started = performance.now();
   try {
     for (let tries = 1; ; tries++) {
-      const failure = await tryOnce(statement).then(
-        () => undefined,
-        (error: DatabaseError) => error,
-      );
+      const stopWatching = watch(connection, batch);
+      const failure = await tryOnce(statement)
+        .then(
+          () => undefined,
+          (error: DatabaseError) => error,
+        )
+        .finally(stopWatching);
       if (!failure) {
         if (stop.signal.aborted) report(`${stop.signal.reason} came too late: ${table} has been changed.`);
         return;
       }
+      const isInUse = failure.code === '55P03' || failure.code === '40P01';
+      // After a signal it may be the cancelled one.
+      if (!isInUse && !(stop.signal.aborted && failure.code === '57014')) throw failure;
       if (!stop.signal.aborted) {
-        if (failure.code !== '55P03' && failure.code !== '40P01') throw failure;
         const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
         const waited = performance.now() - started;
         if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline);
-        report(`${failure.message}. ${failure.detail} Try ${tries}; the next one in ${seconds(pause)} s.`);
+        report(`${failure.message}. Try ${tries}; the next one in ${seconds(pause)} s. ${failure.detail}`);
         await sleep(pause, stop.signal);
       }
       if (stop.signal.aborted) {
@@ -196,6 +201,26 @@ async function untilDone(
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     connection.off('notice', onNotice);
   }
+}
+
+/**
+ * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for
+ * ever. While the one works the other is asked for an answer.
+ */
+function watch(connection: Connection, batch: Connection): () => void {
+  if (connection === batch) return () => undefined;
+  let silence: NodeJS.Timeout | undefined;
+  const pulse = setInterval(async () => {
+    if (silence) return;
+    silence = setTimeout(() => void Promise.allSettled([connection.end(), batch.end()]), policy.silence);
+    await batch.query('SELECT 1').catch(() => undefined);
+    clearTimeout(silence);
+    silence = undefined;
+  }, policy.pulse);
+  return () => {
+    clearInterval(pulse);
+    clearTimeout(silence);
+  };
 }
 
 function gaveUp({ message, detail, hint }: DatabaseError, tries: number, waited: number, deadline: number) {

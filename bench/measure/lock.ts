@@ -1,4 +1,4 @@
-import { startProxy, type Proxy as TcpProxy } from '../../test/support/proxy';
+import { startProxy, type TcpProxy } from '../../test/support/proxy';
 import { type Figure, figure } from '../statistics';
 import type { Table } from '../table';
 import * as tools from '../tools';
@@ -38,7 +38,7 @@ export async function measureLockByDelay(
   await withTable(context, 1_000, async (table) => {
     for (const delay of context.isFull ? [0, 5, 20, 50] : [0, 20, 50]) {
       context.say(`lock time: ${delay} ms of delay each way`);
-      const proxy = await startProxy(table.database.url, delay);
+      const proxy = await startProxy(table.database.url, { delay });
       const runs = await inRotation(context, tools.distinct(context.isFull || delay === 20), table, (tool) =>
         throughProxy(context, table, proxy, tool),
       );

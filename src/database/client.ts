@@ -1,5 +1,6 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
 import { Client } from 'pg';
+import { lost } from '../connection';
 import { UserError } from '../user-error';
 
 interface PostgresError extends Error {
@@ -62,9 +63,11 @@ export class DatabaseClient extends PostgresClient {
       return await super.query(connection, typeof query === 'string' ? query : this.madeOnce(query));
     } catch (error) {
       const { code = '', message } = error as PostgresError;
-      const advice = refusals[code];
       // Knex puts the statement, and a dash, in front of the server's message.
-      throw advice ? new UserError(`${message.replace(/^.* - /s, '')}.\n${advice}`) : error;
+      const reason = message.replace(/^.* - /s, '');
+      const [isLost, whenLost] = lost;
+      const advice = refusals[code] ?? (isLost.test(`${code} ${reason}`) ? whenLost : undefined);
+      throw advice ? new UserError(`${reason}.\n${advice}`) : error;
     }
   }
 

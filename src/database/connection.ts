@@ -6,6 +6,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface Connection {
   readonly connectionString: string;
   readonly connectionTimeoutMillis: number;
+  readonly keepAlive: boolean;
+  readonly keepAliveInitialDelayMillis: number;
 }
 
 /**
@@ -44,7 +46,13 @@ export function connectionFrom(env: Environment): Connection | undefined {
   fill('fallback_application_name', 'add-security-fields 0016');
   // Without a limit Knex waits for a minute, and then blames its pool.
   const seconds = Number(given.get('connect_timeout') || env['PGCONNECT_TIMEOUT'] || 10);
-  return { connectionString: url.href, connectionTimeoutMillis: seconds * 1000 };
+  return {
+    connectionString: url.href,
+    connectionTimeoutMillis: seconds * 1000,
+    // Without them a server that is gone without a word is waited for without end.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  };
 }
 
 function configuredUrl(env: Environment): URL | undefined {

@@ -8,13 +8,16 @@ export const advisoryKey = 7_016;
 export const markAsMigrating = `SELECT pg_catalog.pg_advisory_xact_lock_shared(${advisoryKey})`;
 
 /**
- * Lifts, for this transaction, the limits that would end it while it idles, and gives what they were (name,
- * setting). Servers that do not know them (before 9.6 and 17) give no row.
+ * Lifts, for this transaction, the limits that would end it while it idles, and has the server notice within half a
+ * minute that we are gone: it would hold Knex's lock until then. Gives what was set before (name, setting). Servers
+ * that do not know a limit (before 9.6 and 17) give no row for it.
  */
-export const liftTimeouts = `
-SELECT name, setting, pg_catalog.set_config(name, '0', true)
-FROM pg_catalog.pg_settings
-WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['idle_in_transaction_session_timeout', 'transaction_timeout'])`;
+export const keepOpen = `
+SELECT s.name, s.setting, pg_catalog.set_config(s.name, wanted.setting, true)
+FROM pg_catalog.pg_settings s
+JOIN (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '10'),
+             ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS wanted (name, setting)
+  ON wanted.name OPERATOR(pg_catalog.=) s.name`;
 
 /**
  * Whether this transaction holds a lock on the table or a part of it: an earlier migration of the batch made or

@@ -26,6 +26,9 @@ export const policy = {
   deadline: 120_000,
   /** Longest wait for a second connection; without one the program runs on the first. */
   secondConnection: 5_000,
+  /** How often the server is asked for an answer while a try runs, and how long the network may then be silent before it counts as cut. */
+  pulse: 5_000,
+  silence: 15_000,
   /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
   rewriteLimit: 16 * 1024 * 1024,
 } as const;

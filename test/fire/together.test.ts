@@ -38,7 +38,7 @@ describe('twenty migrate:latest at once: all succeed, one applies', () => {
   test('in step with one another, on databases that Knex sees for the first time', async () => {
     process.env['MIGRATION_QUIET'] = '1';
     // Processes start a little apart. Plain Knex fails here every time.
-    for (let round = 0; round < (isFull ? 50 : 5); round++) {
+    for (let round = 0; round < (isFull ? 50 : 3); round++) {
       const fresh = await freshDatabase();
       await loadState(fresh.client, '0015');
       const knexes = await repeated(20, () => knexFor(fresh.url));
@@ -51,7 +51,7 @@ describe('twenty migrate:latest at once: all succeed, one applies', () => {
 });
 
 describe('two at once: never half a change, no value lost', () => {
-  const rounds = isFull ? 25 : 4;
+  const rounds = isFull ? 25 : 2;
   interface Clash {
     readonly from: 'before' | 'after';
     readonly one: () => Promise<Outcome>;

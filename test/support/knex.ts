@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { type Knex, knex } from 'knex';
 import knexConfig from '../../knexfile';
@@ -23,7 +23,7 @@ export interface Outcome {
 
 /** The real command line, `npx knex ...args`, with nothing in its environment but what is given. */
 export function knexCommand(args: readonly string[], env: Environment): Promise<Outcome> {
-  return run(process.execPath, ['node_modules/knex/bin/cli.js', ...args], env);
+  return beginKnex(args, env).outcome;
 }
 
 /** A command of package.json, `npm run plan -- ...args` and the like, without npm. */
@@ -48,6 +48,21 @@ export function run(
   env: Environment,
   cwd = project,
 ): Promise<Outcome> {
+  return begin(program, args, env, cwd).outcome;
+}
+
+/** A command on its way, to whom signals can be sent. */
+export interface Running {
+  readonly child: ChildProcess;
+  readonly outcome: Promise<Outcome>;
+}
+
+/** The same as `knexCommand`, and does not wait for the end. */
+export function beginKnex(args: readonly string[], env: Environment): Running {
+  return begin(process.execPath, ['node_modules/knex/bin/cli.js', ...args], env, project);
+}
+
+export function begin(program: string, args: readonly string[], env: Environment, cwd = project): Running {
   const { PATH, HOME } = process.env;
   const child = spawn(program, args, {
     cwd,
@@ -60,8 +75,9 @@ export function run(
       output[stream] += text;
     });
   }
-  return new Promise((resolve, reject) => {
+  const outcome = new Promise<Outcome>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, ...output }));
   });
+  return { child, outcome };
 }

@@ -2,11 +2,17 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { urlWith } from './database';
 
-export interface Proxy {
+export interface TcpProxy {
   /** The same database by way of the proxy. */
   readonly url: (url: string) => string;
   /** Since the start or the last reset. A round trip: the client spoke, and then the server. */
-  readonly counted: { connections: number; roundTrips: number; toServer: number; toClient: number };
+  readonly counted: {
+    connections: number;
+    messages: number;
+    roundTrips: number;
+    toServer: number;
+    toClient: number;
+  };
   /** When the request of each round trip was passed on to the server, as performance.now(); since the last reset. */
   readonly requests: readonly number[];
   readonly reset: () => void;
@@ -19,12 +25,22 @@ export interface Proxy {
   readonly close: () => Promise<void>;
 }
 
-/** A TCP proxy in front of a server, with so many milliseconds of delay each way. */
-export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
+export interface ProxyOptions {
+  /** Milliseconds each way. */
+  readonly delay?: number;
+  /** Called with every message of a client, before it is passed on; n counts from 1 and from the last reset. */
+  readonly onMessage?: (n: number, bytes: number) => void;
+}
+
+/** A TCP proxy in front of a server. */
+export async function startProxy(
+  serverUrl: string,
+  { delay = 0, onMessage = () => undefined }: ProxyOptions = {},
+): Promise<TcpProxy> {
   const { hostname, port } = new URL(serverUrl);
   const sockets = new Set<Socket>();
   const stalled = new WeakSet<Socket>();
-  const counted = { connections: 0, roundTrips: 0, toServer: 0, toClient: 0 };
+  const counted = { connections: 0, messages: 0, roundTrips: 0, toServer: 0, toClient: 0 };
   const requests: number[] = [];
   let isCut = false;
   let isStalling = false;
@@ -36,6 +52,7 @@ export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
     counted.connections++;
     pass(client, upstream, (bytes) => {
       counted.toServer += bytes;
+      onMessage(++counted.messages, bytes);
       if (!clientSpokeLast) requests.push(performance.now() + delay);
       clientSpokeLast = true;
     });
@@ -75,7 +92,7 @@ export async function startProxy(serverUrl: string, delay = 0): Promise<Proxy> {
     requests,
     reset: () => {
       requests.length = 0;
-      Object.assign(counted, { connections: 0, roundTrips: 0, toServer: 0, toClient: 0 });
+      Object.assign(counted, { connections: 0, messages: 0, roundTrips: 0, toServer: 0, toClient: 0 });
     },
     cut: () => {
       isCut = true;

@@ -164,7 +164,12 @@ describe('the rest', () => {
 
   test('nothing that pgbouncer refuses', () => {
     const { config } = understood({ DB_HOST: 'h', DB_NAME: 'd' });
-    expect(Object.keys(config ?? {})).toEqual(['connectionString', 'connectionTimeoutMillis']);
+    expect(Object.keys(config ?? {})).toEqual([
+      'connectionString',
+      'connectionTimeoutMillis',
+      'keepAlive',
+      'keepAliveInitialDelayMillis',
+    ]);
     expect([...new URL(config?.connectionString ?? '').searchParams.keys()].sort()).toEqual([
       'fallback_application_name',
       'host',
