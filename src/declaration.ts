@@ -6,7 +6,7 @@ export interface Column {
   readonly type: string;
   /** Wanted NOT NULL. Needs a default: it fills the rows that are there. */
   readonly notNull?: boolean;
-  /** The default as an SQL expression, for example `'0'` or `'now()'`. */
+  /** The default in the words in which the server prints it (`\\d`): `0`, `false`, `'x'`, `now()`, `CURRENT_TIMESTAMP`. */
   readonly default?: string;
 }
 
@@ -93,14 +93,14 @@ const CANONICAL: Readonly<Record<string, string>> = {
   inet: 'inet',
   bytea: 'bytea',
 };
-const WITH_LENGTH = new Set(['character varying', 'numeric']);
 
 /** `varchar(255)` to `character varying(255)`; undefined for a type that is not known here. */
 function canonicalType(written: string): string | undefined {
-  const [, name = '', length] = /^([a-z ]+?)\s*(\([0-9]+(?:,[0-9]+)?\))?$/.exec(written.trim()) ?? [];
+  const [, name = '', length, scale] = /^([a-z ]+?) *(?:\(([0-9]+)(?:, *([0-9]+))?\))?$/.exec(written) ?? [];
   const canonical = CANONICAL[name];
-  if (canonical === undefined || (length !== undefined && !WITH_LENGTH.has(canonical))) return undefined;
-  return canonical + (length ?? '');
+  if (canonical === undefined || length === undefined) return canonical;
+  if (canonical === 'numeric') return `numeric(${length},${scale ?? 0})`;
+  return canonical === 'character varying' && scale === undefined ? `${canonical}(${length})` : undefined;
 }
 
 /**
