@@ -916,6 +916,11 @@ BEGIN
       PERFORM set_config('search_path', path, true);
     END;
   END LOOP;
+EXCEPTION WHEN query_canceled THEN
+  RAISE EXCEPTION USING
+    ERRCODE = 'query_canceled',
+    MESSAGE = SQLERRM,
+    HINT = 'Nothing has changed. If it was statement_timeout: SET statement_timeout = 0; then run it again.';
 END
 $program$;
 

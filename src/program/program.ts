@@ -16,7 +16,7 @@ export function program(
   change: Change,
   direction: Direction,
   ignoreDependents = false,
-  around: Around = { declarations: '', loop: (tried) => tried },
+  around: Around = { declarations: '', body: (tried) => `  ${indent(tried, 2)};` },
 ): string {
   return `DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
@@ -36,7 +36,7 @@ DECLARE${around.declarations}
   -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
   rules CURSOR FOR${indent(rules(change, direction, ignoreDependents), 4)};
 BEGIN
-  ${indent(around.loop(attempt(change)), 2)};
+${around.body(attempt(change))}
 END
 $program$`;
 }
@@ -44,7 +44,7 @@ $program$`;
 /** What a script puts around a try. */
 export interface Around {
   readonly declarations: string;
-  readonly loop: (tried: string) => string;
+  readonly body: (tried: string) => string;
 }
 
 /**

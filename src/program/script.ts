@@ -14,7 +14,7 @@ export type ScriptNames = Readonly<Record<Direction, string>>;
  * psql meta-commands and no variables.
  */
 export function script(change: Change, direction: Direction, names: ScriptNames): string {
-  const asked = program(change, direction, false, { declarations: waits, loop });
+  const asked = program(change, direction, false, { declarations: waits, body: loop });
   return `${header(change, direction, names)}
 
 ${asked};
@@ -41,31 +41,36 @@ const waits = `
 
 function loop(tried: string): string {
   return `\
-LOOP
-  BEGIN
-    -- The program: one try. It leaves the whole change behind, or nothing.
-    ${indent(tried, 4)};
-    EXIT;
-  EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    GET STACKED DIAGNOSTICS
-      message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    sleep := least(longest_sleep, first_sleep * 2 ^ tries) * (1 + jitter * (2 * random() - 1));
-    tries := tries + 1;
-    IF clock_timestamp() + sleep > started + deadline THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'lock_not_available',
-        MESSAGE = message,
-        DETAIL = detail,
-        HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. '
-                      'To wait longer, change "deadline" at the top.', hint, tries);
-    END IF;
-    RAISE NOTICE '%. Try %; the next one in % s. %',
-      message, tries, round(extract(epoch FROM sleep)::numeric, 1), detail;
-    PERFORM pg_sleep(extract(epoch FROM sleep));
-    PERFORM set_config('search_path', path, true);
-  END;
-END LOOP`;
+  LOOP
+    BEGIN
+      -- The program: one try. It leaves the whole change behind, or nothing.
+      ${indent(tried, 6)};
+      EXIT;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+      GET STACKED DIAGNOSTICS
+        message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      sleep := least(longest_sleep, first_sleep * 2 ^ tries) * (1 + jitter * (2 * random() - 1));
+      tries := tries + 1;
+      IF clock_timestamp() + sleep > started + deadline THEN
+        RAISE EXCEPTION USING
+          ERRCODE = 'lock_not_available',
+          MESSAGE = message,
+          DETAIL = detail,
+          HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. '
+                        'To wait longer, change "deadline" at the top.', hint, tries);
+      END IF;
+      RAISE NOTICE '%. Try %; the next one in % s. %',
+        message, tries, round(extract(epoch FROM sleep)::numeric, 1), detail;
+      PERFORM pg_sleep(extract(epoch FROM sleep));
+      PERFORM set_config('search_path', path, true);
+    END;
+  END LOOP;
+EXCEPTION WHEN query_canceled THEN
+  RAISE EXCEPTION USING
+    ERRCODE = 'query_canceled',
+    MESSAGE = SQLERRM,
+    HINT = 'Nothing has changed. If it was statement_timeout: SET statement_timeout = 0; then run it again.';`;
 }
 
 function header(change: Change, direction: Direction, names: ScriptNames): string {

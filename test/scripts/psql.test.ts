@@ -85,7 +85,7 @@ testWithPsql('a table that stays in use: exit code 3, and who is in the way', as
     const { code, stdout, stderr } = await psql(database.url, '-v', 'ON_ERROR_STOP=1', '-f', impatient);
     expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
     expect(stderr).toMatch(
-      /NOTICE: .*Held by pid \d+, user \S+, application 'report'.* Try 1; the next one in/,
+      /NOTICE: .* Try 1; the next one in .*Held by pid \d+, user \S+, application 'report'/,
     );
     expect(stderr).toMatch(/^DETAIL: {2}Held by pid \d+, user \S+, application 'report'/m);
     expect(stderr).toMatch(/^HINT: {2}To end what is in the way: SELECT pg_terminate_backend\(\d+\);/m);

@@ -133,6 +133,21 @@ test('under a stricter isolation level it refuses, and its advice works', async 
   await client.query(add);
 });
 
+test('under a statement_timeout that is too short it says so, and its advice works', async () => {
+  await database.admin.query('BEGIN; SELECT count(*) FROM user_profiles');
+  await client.query("SET statement_timeout = '300ms'");
+  const [schema, session] = [await schemaOf(client), await sessionOf(client)];
+  const { code, hint } = await client.query(add).catch((error) => error);
+  expect({ code, hint }).toEqual({
+    code: '57014',
+    hint: expect.stringMatching(/^Nothing has changed\. If it was/),
+  });
+  expect([await schemaOf(client), await sessionOf(client)]).toEqual([schema, session]);
+  await database.admin.query('ROLLBACK');
+  await client.query(/SET statement_timeout = 0/.exec(hint)?.[0] ?? '');
+  await client.query(add);
+});
+
 test('nobody else’s functions and operators are called', async () => {
   // Better matches than pg_catalog's own wherever a name is not qualified and a type not the very one.
   await client.query(`
@@ -143,8 +158,8 @@ test('nobody else’s functions and operators are called', async () => {
     CREATE FUNCTION trap.eq(text, name) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
     CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
     CREATE FUNCTION trap.eq(oid, oid) RETURNS boolean LANGUAGE sql AS 'SELECT trap.sprung()';
-    CREATE OPERATOR trap.= (FUNCTION = trap.eq, LEFTARG = name, RIGHTARG = text);
-    CREATE OPERATOR trap.= (FUNCTION = trap.eq, LEFTARG = text, RIGHTARG = name);
+    CREATE OPERATOR trap.= (PROCEDURE = trap.eq, LEFTARG = name, RIGHTARG = text);
+    CREATE OPERATOR trap.= (PROCEDURE = trap.eq, LEFTARG = text, RIGHTARG = name);
     CREATE FUNCTION trap.concat_ws(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
     CREATE FUNCTION trap.format_type(oid, integer) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
     CREATE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT trap.sprung()::text';
@@ -169,7 +184,7 @@ test('each failed try is a notice that names whoever is in the way, and the last
     expect(error.hint).toMatch(
       /SELECT pg_terminate_backend\(\d+\); Given up after \d+ tries; nothing has changed/,
     );
-    const tries = said.filter((line) => /application 'nightly report'.*Try \d+; the next one in/.test(line));
+    const tries = said.filter((line) => /Try \d+; the next one in .*application 'nightly report'/.test(line));
     expect(tries.length).toBeGreaterThanOrEqual(1);
 
     // Waiting on, it is done as soon as the reader has finished.
