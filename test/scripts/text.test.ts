@@ -21,7 +21,7 @@ describe.each(['up', 'down'] as const)('the script %s', (direction) => {
       const where = `line ${i + 1}: ${line}`;
       expect(where).toMatch(/^[ -~]*$/);
       expect(line).not.toMatch(/ $/);
-      expect(line.length <= 118 ? '' : where).toBe('');
+      expect(line.length <= 118 ? '' : `break it in src/program/, ${where}`).toBe('');
       expect(line).not.toMatch(/^\s*\\/);
     }
     // :name and :'name' are variables to psql, outside quotes and dollar quotes.
