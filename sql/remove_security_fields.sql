@@ -827,7 +827,8 @@ BEGIN
                 RAISE EXCEPTION USING
                   MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
                                    table_name, rule.words),
-                  HINT = 'Is it a default? Declare it in the words in which the server prints it. Otherwise please report it, with what plan shows.';
+                  HINT = 'Is it a default? Declare it in the words in which the server prints it. '
+                         'Otherwise please report it, with what plan shows.';
               END IF;
             END LOOP;
           END IF;
