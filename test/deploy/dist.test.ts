@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { freshDatabase, loadState, type TestDatabase } from '../support/database';
@@ -25,7 +34,10 @@ beforeAll(() => {
   npm(['ci', '--omit=dev'], copy, { NODE_ENV: 'production' });
 });
 
-afterAll(() => rmSync(copy, { recursive: true, force: true }));
+afterAll(() => {
+  rmSync(copy, { recursive: true, force: true });
+  rmSync(join(project, 'latest.log'), { force: true });
+});
 
 beforeEach(async () => {
   database = await freshDatabase();
@@ -151,4 +163,79 @@ test('it starts faster than from TypeScript', async () => {
   const [js, ts] = [await best(() => deployed('migrate:list')), await best(() => source('migrate:list'))];
   console.log(`migrate:list: ${js.toFixed(0)} ms from dist/, ${ts.toFixed(0)} ms from TypeScript`);
   expect(js).toBeLessThan(ts);
+});
+
+describe('docs/examples', () => {
+  const read = (name: string) => readFileSync(join(project, 'docs/examples', name), 'utf8');
+  const deploy = () => run('bash', ['docs/examples/deploy.sh'], { DATABASE_URL: database.url }, copy);
+  const hasColumn = async () =>
+    (
+      await database.client.query(
+        `SELECT FROM pg_attribute WHERE attrelid = 'user_profiles'::regclass AND attname = 'external_id'`,
+      )
+    ).rowCount === 1;
+
+  test('deploy.sh: done, and done again', async () => {
+    expect(await deploy()).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining('user_profiles is as declared'),
+    });
+    expect(await deploy()).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining('Already up to date'),
+    });
+    expect(await hasColumn()).toBe(true);
+  });
+
+  test('deploy.sh: a conflict ends it before anything is done', async () => {
+    await database.client.query('ALTER TABLE user_profiles ADD external_id integer');
+    expect(await deploy()).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/conflict: external_id is integer/),
+    });
+    expect((await database.client.query(`SELECT to_regclass('knex_migrations') AS t`)).rows[0].t).toBeNull();
+  });
+
+  test('deploy.sh: takes back what it has done, and nothing else', async () => {
+    // What verify finds, and latest does not: a column that disappears as soon as the migration is recorded.
+    await database.client.query(`
+      CREATE TABLE knex_migrations (id serial PRIMARY KEY, name varchar(255), batch integer, migration_time timestamptz);
+      CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE user_profiles DROP account_locked_until; RETURN NULL; END $$;
+      CREATE TRIGGER spoil AFTER INSERT ON knex_migrations FOR EACH ROW EXECUTE PROCEDURE spoil()`);
+    expect(await deploy()).toMatchObject({ code: 1, stderr: expect.stringContaining('taking it back') });
+    expect(await hasColumn()).toBe(false);
+
+    await database.client.query('DROP TRIGGER spoil ON knex_migrations');
+    expect(await deploy()).toMatchObject({ code: 0 });
+    await database.client.query('ALTER TABLE user_profiles DROP account_locked_until');
+    expect(await deploy()).toMatchObject({ code: 1, stderr: '' });
+    expect(await hasColumn()).toBe(true);
+  });
+
+  test('what the container runs', async () => {
+    const [, command = ''] = /^CMD (\[.*\])$/m.exec(read('Dockerfile')) ?? [];
+    const [shell, ...args] = JSON.parse(command);
+    expect(await run(shell, args, production(), copy)).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining('as declared'),
+    });
+  });
+
+  test('what the workflow runs, but the installation', async () => {
+    const yaml = read('workflow.yml');
+    const commands = [...yaml.matchAll(/^( +)(?:- )?run: (?:\|\n((?:\1 .*\n)+)|(.*)\n)/gm)].map(
+      ([, , block, line]) => block ?? line ?? '',
+    );
+    expect(commands).toHaveLength(5);
+    const output = join(copy, 'github-output');
+    for (const command of commands.slice(1)) {
+      const env = { DATABASE_URL: database.url, NODE_ENV: 'production', GITHUB_OUTPUT: output };
+      expect(await run('bash', ['-eo', 'pipefail', '-c', command], env)).toMatchObject({ code: 0 });
+    }
+    expect(readFileSync(output, 'utf8')).toBe('ran=1\n');
+    expect(await hasColumn()).toBe(false);
+  });
 });

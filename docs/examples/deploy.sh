@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# For a deploy host: plan, migrate, verify; where the table is not as declared afterwards, take it back.
+#
+#   DATABASE_URL=postgres://... docs/examples/deploy.sh
+#
+# Once, where there is a compiler: npm ci && npm run build. On the host: npm ci --omit=dev, with dist/ copied there.
+# Exit code: 0 done, 1 refused or failed (the message says why), with the table as it was.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export NODE_ENV=production
+
+knex() { node_modules/.bin/knex --knexfile dist/knexfile.js "$@"; }
+
+echo '--- what will be done'
+node dist/src/commands/plan.js
+
+echo '--- migrate'
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+knex migrate:latest | tee "$log"
+
+echo '--- verify'
+if ! node dist/src/commands/verify.js; then
+  # Only what this very run has done: a table that somebody changed since an earlier run is not ours to take back.
+  if grep -q '^Batch .* run: ' "$log"; then
+    echo '--- not as declared: taking it back' >&2
+    knex migrate:down
+  fi
+  exit 1
+fi
