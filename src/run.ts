@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
-import { holdsTheTable, keepOpen, markAsMigrating } from './program/batch';
+import { type BatchBegun, beginBatch, endBatch } from './program/batch';
 import type { Direction } from './program/look';
 import { policy, sleepAfter } from './program/policy';
 import { program } from './program/program';
@@ -71,9 +71,9 @@ export async function run(
   );
   try {
     await withConnection(knex, async (batch) => {
-      await batch.query(markAsMigrating);
-      const { rows: limits } = await batch.query(keepOpen);
-      const session = await chosen(knex, batch, opening, holdsTheTable(change), around);
+      const { rows } = await batch.query<BatchBegun>(beginBatch(change));
+      const [{ holds, settings } = { holds: false, settings: [] }] = rows;
+      const session = await chosen(knex, batch, opening, holds, around);
       await untilDone(
         session,
         batch,
@@ -81,9 +81,7 @@ export async function run(
         change.table,
         around,
       );
-      for (const { name, setting } of limits) {
-        await batch.query('SELECT pg_catalog.set_config($1, $2, true)', [name, setting]);
-      }
+      await batch.query(endBatch, [JSON.stringify(settings)]);
     });
   } catch (error) {
     throw explained(error);
@@ -96,10 +94,11 @@ export async function run(
 
 /** A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. */
 function ownClient(knex: Knex): KnexClient {
-  const { config, constructor: Client }: KnexClient = knex.client;
+  const { config, version, constructor: Client }: KnexClient = knex.client;
   const limit = policy.secondConnection;
   return new Client({
     ...config,
+    ...(version && { version }), // Knex asks for it otherwise
     acquireConnectionTimeout: limit,
     pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
   });
@@ -113,12 +112,11 @@ async function chosen(
   knex: Knex,
   batch: Connection,
   opening: Promise<{ connection: Connection } | { error: Error }>,
-  holds: string,
+  holds: boolean,
   { report }: Surroundings,
 ): Promise<Session> {
   const opened = await opening;
-  const holdsAlready = knex.isTransaction && (await batch.query(holds)).rows[0].holds;
-  if (holdsAlready) {
+  if (knex.isTransaction && holds) {
     report('An earlier migration of this batch holds the table: the change is made in its transaction.');
   } else if ('error' in opened) {
     report(`The change is made on Knex's own connection, as there is no second one: ${opened.error.message}`);

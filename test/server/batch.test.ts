@@ -72,6 +72,19 @@ test('an earlier migration creates the table: the change is made in the same tra
   expect(await recorded()).toEqual([]);
 });
 
+test('a setting of the transaction is for a later migration what it was for an earlier one', async () => {
+  await loadState(here().client, '0015');
+  const kept = (name: string) => raw(`CREATE TABLE ${name} AS SELECT name, setting FROM pg_settings`);
+  migration('0015_limits', raw(`SET LOCAL idle_in_transaction_session_timeout = '7min'`));
+  migration('0015_settings', kept('before'));
+  migration('0017_settings', kept('after'));
+  await withKnex(latest);
+  const { rows } = await here().client.query(
+    'SELECT name, b.setting AS before, a.setting AS after FROM after a JOIN before b USING (name) WHERE a.setting <> b.setting',
+  );
+  expect(rows).toEqual([]);
+});
+
 test('it creates the table, and a later one fails: all of it is taken back', async () => {
   migration('0001_create', creation());
   migration('0017_fails', raw('SELECT 1/0'));
