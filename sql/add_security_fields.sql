@@ -403,62 +403,9 @@ DECLARE
       WHERE c.verdict = 'add'
     ),
 
-    -- The rules, a SELECT each.
+    -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
+    -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
     rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-      SELECT 'conflict', 170, place, name,
-             format('%s %s: it is used by %s', found_name,
-                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
-                    what) AS words,
-             NULL::text, NULL::text, NULL::text,
-             'Drop what uses it, run this again, and create it anew.'
-      FROM blocker WHERE verdict IN ('drop', 'widen')
-    UNION ALL
-      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
-                    what, name, line),
-             NULL, NULL, NULL,
-             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
-                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
-      FROM reading CROSS JOIN ignoring WHERE fatal
-    UNION ALL
-      SELECT 'warning', 200, place, name,
-             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
-                                              'and may find nothing under that name from now on: %s'
-                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
-                    what, name, line),
-             NULL, NULL, NULL, NULL
-      FROM reading WHERE NOT fatal
-    UNION ALL
-      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
-             'The way back does not make it anew.'
-      FROM compared c JOIN dependent d ON d.attnum = c.attnum
-      WHERE c.verdict = 'drop' AND d.along
-    UNION ALL
-      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-             'A subscriber without the columns stops at the next write: '
-             'migrate the subscribers first, then this server.'
-      FROM pg_depend d CROSS JOIN this
-      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
-        AND d.classid::regclass::text = 'pg_publication_rel'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
-      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
-             NULL, NULL, NULL,
-             'If the table is published to it: migrate the subscribers first, then this server.'
-      FROM pg_replication_slots
-      WHERE slot_type = 'logical' AND database = current_database()
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
-      -- By query_to_xml, because servers before 10 have no such catalog.
-      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-             'Migrate this server first, then the one that publishes.'
-      FROM this
-      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
-                         false, false, '')::text LIKE '%<row%'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
       -- A column that differs only in case would be left behind.
       SELECT 'conflict', 100, s.attnum::integer, s.name,
              format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
@@ -469,12 +416,12 @@ DECLARE
       WHERE s.role = 'found' AND s.name <> lower(s.name)
         AND (lower(s.name) IN (SELECT name FROM declared)
           OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
              'Make the change to the parent table: its children follow.'
       FROM compared WHERE attinhcount > 0
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 120, place, c.name,
              format('%s has a column %s of its own, and %s is to get one',
                     h.inhrelid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
@@ -484,7 +431,7 @@ DECLARE
       JOIN pg_inherits h ON h.inhparent = this.oid
       JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
       WHERE verdict = 'add'
-    UNION ALL
+      UNION ALL
       -- Dropped columns keep their number, so the limit comes nearer with every up and down.
       SELECT 'conflict', 130, 0, NULL,
              format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left',
@@ -493,7 +440,7 @@ DECLARE
              'Copy the table into a new one (pg_dump and restore) to get their numbers back.'
       FROM compared CROSS JOIN this WHERE verdict = 'add'
       GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 140, place, name,
              format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type),
              NULL, NULL, NULL,
@@ -501,7 +448,7 @@ DECLARE
                     'ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
                     this.sql_name, found_name, found_name || '_old')
       FROM compared CROSS JOIN this WHERE verdict = 'foreign'
-    UNION ALL
+      UNION ALL
       -- Both names: values can move only where no value can fail to convert.
       SELECT 'conflict', 150, 0, to_name,
              format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other',
@@ -509,7 +456,7 @@ DECLARE
              format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
       FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
       WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 160, 0, move_where,
              format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
                     from_name, to_name, move_where), NULL, NULL, NULL,
@@ -517,12 +464,66 @@ DECLARE
       FROM renaming JOIN compared o ON o.name = from_name
       WHERE o.verdict = 'drop'
         AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
-    UNION ALL
+      UNION ALL
+      SELECT 'conflict', 170, place, name,
+             format('%s %s: it is used by %s', found_name,
+                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
+                    what) AS words,
+             NULL::text, NULL::text, NULL::text,
+             'Drop what uses it, run this again, and create it anew.'
+      FROM blocker WHERE verdict IN ('drop', 'widen')
+      UNION ALL
+      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
+             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
+                    what, name, line),
+             NULL, NULL, NULL,
+             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
+                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
+                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+      FROM reading CROSS JOIN ignoring WHERE fatal
+      UNION ALL
+      SELECT 'warning', 200, place, name,
+             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
+                                              'and may find nothing under that name from now on: %s'
+                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
+                    what, name, line),
+             NULL, NULL, NULL, NULL
+      FROM reading WHERE NOT fatal
+      UNION ALL
+      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
+             'The way back does not make it anew.'
+      FROM compared c JOIN dependent d ON d.attnum = c.attnum
+      WHERE c.verdict = 'drop' AND d.along
+      UNION ALL
+      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
+             'A subscriber without the columns stops at the next write: '
+             'migrate the subscribers first, then this server.'
+      FROM pg_depend d CROSS JOIN this
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
+        AND d.classid::regclass::text = 'pg_publication_rel'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
+      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
+             NULL, NULL, NULL,
+             'If the table is published to it: migrate the subscribers first, then this server.'
+      FROM pg_replication_slots
+      WHERE slot_type = 'logical' AND database = current_database()
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
+      -- By query_to_xml, because servers before 10 have no such catalog.
+      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
+             'Migrate this server first, then the one that publishes.'
+      FROM this
+      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
+        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
+                         false, false, '')::text LIKE '%<row%'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
       SELECT 'note', 250, place, name,
              format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type),
              NULL, NULL, NULL, NULL
       FROM compared WHERE verdict = 'leave'
-    UNION ALL
+      UNION ALL
       SELECT 'note', 251, 0, NULL,
              format('%s stays: it has values that cannot come back by themselves, of %s', o.name,
                     string_agg(s.name, ', ' ORDER BY s.attnum)),
@@ -531,20 +532,30 @@ DECLARE
       WHERE o.role = 'down_archive' AND NOT coalesce(quote_ident(s.name) = ANY (this.key), false)
         AND s.name NOT IN (SELECT name FROM returned)
       GROUP BY o.name, o.sql_name
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              'Add a primary key, or save and clear the values yourself.'
       FROM archiving CROSS JOIN this WHERE this.key IS NULL
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
-    UNION ALL
+      UNION ALL
+      -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
+      -- moves only where the owner has them switched on.
+      SELECT 'rows', 310, 0, to_name,
+             format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
+             format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
+                    this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
+      FROM renaming CROSS JOIN this
+      JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
+      JOIN compared n ON n.name = to_name
+      UNION ALL
       SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
              format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                     o.sql_name, k.columns, a.columns, this.sql_name, holds),
@@ -552,8 +563,7 @@ DECLARE
              format('no archive: no row has a value in %s', a.columns), NULL
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
       WHERE k.columns IS NOT NULL
-    UNION ALL
-
+      UNION ALL
       SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
@@ -564,27 +574,17 @@ DECLARE
              format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
       FROM ours o CROSS JOIN this
       WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
              format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
              NULL, NULL, NULL
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-    UNION ALL
-      -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
-      -- moves only where the owner has them switched on.
-      SELECT 'rows', 310, 0, to_name,
-             format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
-             format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
-                    this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
-      FROM renaming CROSS JOIN this
-      JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
-      JOIN compared n ON n.name = to_name
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this
-    UNION ALL
+      UNION ALL
       -- Values that were archived from a wider column need it as wide again.
       SELECT 'catalog', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
@@ -596,18 +596,18 @@ DECLARE
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
       FROM compared WHERE verdict = 'widen'
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name,
              CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE akin AND NOT same_default
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name,
              format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
              format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
@@ -615,10 +615,10 @@ DECLARE
       FROM compared
       WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
         AND (fill IS NOT NULL OR NOT wanted_not_null)
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
              format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
                CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
@@ -626,7 +626,7 @@ DECLARE
                ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
       FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
       GROUP BY this.sql_name, o.name, o.sql_name, k.matches
-    UNION ALL
+      UNION ALL
       -- $1: the number of rows that the step before gave back.
       SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
@@ -640,8 +640,8 @@ DECLARE
     -- What frames them, where there is anything to do at all.
     step AS (
       SELECT * FROM rule
-    UNION ALL
-    SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
+      UNION ALL
+      SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
              format('CREATE TABLE %s (%s)', o.sql_name, (
                SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                         CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
@@ -654,8 +654,7 @@ DECLARE
              NULL, NULL, NULL
       FROM ours o
       WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
-    UNION ALL
-
+      UNION ALL
       SELECT 'prepare', 301, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
@@ -666,7 +665,7 @@ DECLARE
              format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
       FROM ours o CROSS JOIN this
       WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
              format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
       FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)

@@ -419,62 +419,9 @@ DECLARE
       WHERE c.verdict = 'narrow'
     ),
 
-    -- The rules, a SELECT each.
+    -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
+    -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
     rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-      SELECT 'conflict', 170, place, name,
-             format('%s %s: it is used by %s', found_name,
-                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
-                    what) AS words,
-             NULL::text, NULL::text, NULL::text,
-             'Drop what uses it, run this again, and create it anew.'
-      FROM blocker WHERE verdict IN ('drop', 'widen')
-    UNION ALL
-      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
-                    what, name, line),
-             NULL, NULL, NULL,
-             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
-                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
-      FROM reading CROSS JOIN ignoring WHERE fatal
-    UNION ALL
-      SELECT 'warning', 200, place, name,
-             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
-                                              'and may find nothing under that name from now on: %s'
-                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
-                    what, name, line),
-             NULL, NULL, NULL, NULL
-      FROM reading WHERE NOT fatal
-    UNION ALL
-      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
-             'The way back does not make it anew.'
-      FROM compared c JOIN dependent d ON d.attnum = c.attnum
-      WHERE c.verdict = 'drop' AND d.along
-    UNION ALL
-      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-             'A subscriber without the columns stops at the next write: '
-             'migrate the subscribers first, then this server.'
-      FROM pg_depend d CROSS JOIN this
-      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
-        AND d.classid::regclass::text = 'pg_publication_rel'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
-      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
-             NULL, NULL, NULL,
-             'If the table is published to it: migrate the subscribers first, then this server.'
-      FROM pg_replication_slots
-      WHERE slot_type = 'logical' AND database = current_database()
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
-      -- By query_to_xml, because servers before 10 have no such catalog.
-      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-             'Migrate this server first, then the one that publishes.'
-      FROM this
-      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
-                         false, false, '')::text LIKE '%<row%'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-    UNION ALL
       -- A column that differs only in case would be left behind.
       SELECT 'conflict', 100, s.attnum::integer, s.name,
              format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
@@ -485,12 +432,12 @@ DECLARE
       WHERE s.role = 'found' AND s.name <> lower(s.name)
         AND (lower(s.name) IN (SELECT name FROM declared)
           OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
              'Make the change to the parent table: its children follow.'
       FROM compared WHERE attinhcount > 0
-    UNION ALL
+      UNION ALL
       SELECT 'conflict', 120, place, c.name,
              format('%s has a column %s of its own, and %s is to get one',
                     h.inhrelid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
@@ -500,7 +447,7 @@ DECLARE
       JOIN pg_inherits h ON h.inhparent = this.oid
       JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
       WHERE verdict = 'add'
-    UNION ALL
+      UNION ALL
       -- Dropped columns keep their number, so the limit comes nearer with every up and down.
       SELECT 'conflict', 130, 0, NULL,
              format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left',
@@ -509,38 +456,99 @@ DECLARE
              'Copy the table into a new one (pg_dump and restore) to get their numbers back.'
       FROM compared CROSS JOIN this WHERE verdict = 'add'
       GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
-    UNION ALL
+      UNION ALL
+      SELECT 'conflict', 170, place, name,
+             format('%s %s: it is used by %s', found_name,
+                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
+                    what) AS words,
+             NULL::text, NULL::text, NULL::text,
+             'Drop what uses it, run this again, and create it anew.'
+      FROM blocker WHERE verdict IN ('drop', 'widen')
+      UNION ALL
+      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
+             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
+                    what, name, line),
+             NULL, NULL, NULL,
+             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
+                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
+                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
+      FROM reading CROSS JOIN ignoring WHERE fatal
+      UNION ALL
+      SELECT 'warning', 200, place, name,
+             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
+                                              'and may find nothing under that name from now on: %s'
+                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
+                    what, name, line),
+             NULL, NULL, NULL, NULL
+      FROM reading WHERE NOT fatal
+      UNION ALL
+      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
+             'The way back does not make it anew.'
+      FROM compared c JOIN dependent d ON d.attnum = c.attnum
+      WHERE c.verdict = 'drop' AND d.along
+      UNION ALL
+      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
+             'A subscriber without the columns stops at the next write: '
+             'migrate the subscribers first, then this server.'
+      FROM pg_depend d CROSS JOIN this
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
+        AND d.classid::regclass::text = 'pg_publication_rel'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
+      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
+             NULL, NULL, NULL,
+             'If the table is published to it: migrate the subscribers first, then this server.'
+      FROM pg_replication_slots
+      WHERE slot_type = 'logical' AND database = current_database()
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
+      -- By query_to_xml, because servers before 10 have no such catalog.
+      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
+             'Migrate this server first, then the one that publishes.'
+      FROM this
+      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
+        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
+                         false, false, '')::text LIKE '%<row%'
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
+      UNION ALL
       SELECT 'note', 250, 0, NULL,
              format('nothing to take back: there is no table %s. '
                     'It has been taken back already, or the columns were not added by this change', o.name),
              NULL::text, NULL::text, NULL::text, NULL::text
       FROM ours o WHERE o.role = 'before' AND o.oid IS NULL
-    UNION ALL
+      UNION ALL
       SELECT 'note', 251, place, name,
              format('leave %s as %s, though it was %s: its type has been changed since',
                     name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
       FROM compared WHERE verdict IN ('leave', 'foreign') AND type <> wanted_type
-    UNION ALL
+      UNION ALL
+      SELECT 'note', 252, place, name,
+             format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
+             NULL, NULL, NULL,
+             format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
+                    this.sql_name, name, wanted_type, collate_as)
+      FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL
+      UNION ALL
       SELECT 'note', 253, 0, NULL, format('%s stays: its values cannot come back by themselves', o.name),
              NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
       FROM ours o
       WHERE o.role = 'up_archive' AND o.oid IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM returnable r CROSS JOIN renaming
                         JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              'Add a primary key, or save and clear the values yourself.'
       FROM archiving CROSS JOIN this WHERE this.key IS NULL
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'down_archive' AND o.oid IS NOT NULL
-    UNION ALL
+      UNION ALL
       SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
              format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                     o.sql_name, k.columns, a.columns, this.sql_name, holds),
@@ -548,8 +556,7 @@ DECLARE
              format('no archive: no row has a value in %s', a.columns), NULL
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
       WHERE k.columns IS NOT NULL
-    UNION ALL
-
+      UNION ALL
       SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
@@ -560,13 +567,7 @@ DECLARE
              format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
       FROM ours o CROSS JOIN this
       WHERE o.role = 'down_archive' AND EXISTS (SELECT 1 FROM archiving)
-    UNION ALL
-      SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
-             NULL, NULL, NULL
-      FROM compared CROSS JOIN this
-      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-    UNION ALL
+      UNION ALL
       -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none"
       -- under the new name, so that the next up does not take the old value for one that never moved.
       SELECT 'rows', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
@@ -577,11 +578,17 @@ DECLARE
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
       WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
-    UNION ALL
+      UNION ALL
+      SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+             NULL, NULL, NULL
+      FROM compared CROSS JOIN this
+      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+      UNION ALL
       SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this
-    UNION ALL
+      UNION ALL
       -- Values that were archived from a wider column need it as wide again.
       SELECT 'catalog', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
@@ -593,18 +600,18 @@ DECLARE
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
       FROM compared WHERE verdict = 'widen'
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name,
              CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE akin AND NOT same_default
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name,
              format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
              format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
@@ -612,10 +619,10 @@ DECLARE
       FROM compared
       WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
         AND (fill IS NOT NULL OR NOT wanted_not_null)
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
-    UNION ALL
+      UNION ALL
       -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
       -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
       SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
@@ -629,7 +636,7 @@ DECLARE
       FROM renaming CROSS JOIN this
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN compared n ON n.name = to_name AND n.found_name = to_name
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
              format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
                     this.sql_name, from_name, o.sql_name, k.matches),
@@ -637,25 +644,25 @@ DECLARE
       FROM renaming CROSS JOIN this CROSS JOIN key_of k
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN returnable o ON o.role = 'up_archive'
-    UNION ALL
+      UNION ALL
       -- A column that is added again may need a default for the rows that are there, and had none.
       SELECT 'catalog', 450, place, name, format('restore the default of %s', name),
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE verdict = 'add' AND fill IS DISTINCT FROM wanted_default
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', 455, c.place, c.name, format('restore the comment of %s', c.name),
              format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, c.name, b.comment), NULL, NULL, NULL
       FROM compared c CROSS JOIN this JOIN shape b ON b.role = 'before' AND b.name = c.name
       WHERE verdict = 'add' AND b.comment IS NOT NULL
-    UNION ALL
+      UNION ALL
       -- Rewrites the table, so only where it is small.
       SELECT 'catalog', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, name, wanted_type, collate_as),
              format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE length(%I) > %s)', this.sql_name, name, wanted_width),
              format('leave %s as %s: a value in it would not fit into %s', name, short_type, wanted_short_type), NULL
       FROM narrowing CROSS JOIN this WHERE reason IS NULL
-    UNION ALL
+      UNION ALL
       -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
       SELECT 'catalog', 470, place, name, format('make %s NOT NULL', name),
              format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
@@ -666,17 +673,10 @@ DECLARE
                          ELSE 'it holds NULLs' END), NULL
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')
-    UNION ALL
-      SELECT 'note', 252, place, name,
-             format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
-             NULL, NULL, NULL,
-             format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
-                    this.sql_name, name, wanted_type, collate_as)
-      FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL
-    UNION ALL
+      UNION ALL
       SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
       FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
-    UNION ALL
+      UNION ALL
       SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name),
              format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
@@ -690,7 +690,7 @@ DECLARE
     -- What frames them, where there is anything to do at all.
     step AS (
       SELECT * FROM rule
-    UNION ALL
+      UNION ALL
       SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
              format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
       FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)

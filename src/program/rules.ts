@@ -97,16 +97,17 @@ narrowing AS (
 ),
 
 `
-}-- The rules, a SELECT each.
+}-- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
+-- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
 rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-${branches.map((branch) => branch.replace(/^\n/, '')).join('\nUNION ALL\n')}
+${inOrder(branches)}
 ),
 
 -- What frames them, where there is anything to do at all.
 step AS (
   SELECT * FROM rule
-${direction === 'up' ? `UNION ALL\n${writeDown.trim()}\n` : ''}\
-UNION ALL
+${direction === 'up' ? `  UNION ALL${writeDown}\n` : ''}\
+  UNION ALL
   SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
          format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
   FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
@@ -122,4 +123,13 @@ FROM step CROSS JOIN this
 GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
          CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
 ORDER BY position, min(place), min(words)`;
+}
+
+/** A union of SELECTs by their position, which is the first number of three digits in each. */
+function inOrder(branches: readonly string[]): string {
+  const position = (branch: string) => Number(/\b\d{3}\b/.exec(branch));
+  return [...branches]
+    .sort((a, b) => position(a) - position(b))
+    .map((branch) => branch.replace(/^\n+/, ''))
+    .join('\n  UNION ALL\n');
 }

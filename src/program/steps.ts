@@ -32,8 +32,7 @@ export const writeDown = `
          NULL, NULL, NULL
   FROM ours o
   WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
-UNION ALL
-${close('prepare', 301)}
+  UNION ALL${close('prepare', 301)}
   WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))`;
 
 /** up, both names: old values that are not the new ones; [] and NULL both mean none. */
