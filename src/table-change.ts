@@ -1,10 +1,9 @@
 import type { Knex } from 'knex';
 import { checked, type Declaration } from './declaration';
-import { type Plan, planOf } from './inspect/plan';
-import { type Verification, verificationOf } from './inspect/verify';
+import type { Plan } from './inspect/plan';
+import type { Verification } from './inspect/verify';
 import type { Direction } from './program/look';
-import { manual } from './program/manual';
-import { type ScriptNames, script } from './program/script';
+import type { ScriptNames } from './program/script';
 import { run } from './run';
 
 export type { Column, Declaration, Rename } from './declaration';
@@ -27,6 +26,14 @@ export interface TableChange {
   readonly script: (which: Direction | 'manual', names: ScriptNames) => string;
 }
 
+/** Loaded late: Knex needs none of it to change the table, and would read and compile it every time. */
+const late = {
+  plan: () => require('./inspect/plan') as typeof import('./inspect/plan'),
+  verify: () => require('./inspect/verify') as typeof import('./inspect/verify'),
+  script: () => require('./program/script') as typeof import('./program/script'),
+  manual: () => require('./program/manual') as typeof import('./program/manual'),
+};
+
 /**
  * Turns a declaration into a migration: `export const { up, down, plan, verify, script } = tableChange({...})`.
  *
@@ -37,8 +44,9 @@ export function tableChange(declaration: Declaration): TableChange {
   return {
     up: (knex) => run(knex, change, 'up'),
     down: (knex) => run(knex, change, 'down'),
-    plan: (knex, direction = 'up') => planOf(knex, change, direction),
-    verify: (knex, role) => verificationOf(knex, change, role),
-    script: (which, names) => (which === 'manual' ? manual(change) : script(change, which, names)),
+    plan: (knex, direction = 'up') => late.plan().planOf(knex, change, direction),
+    verify: (knex, role) => late.verify().verificationOf(knex, change, role),
+    script: (which, names) =>
+      which === 'manual' ? late.manual().manual(change) : late.script().script(change, which, names),
   };
 }
