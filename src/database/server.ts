@@ -70,7 +70,7 @@ async function look(data: string): Promise<{ pid: number; isBusy?: boolean; addr
   const file = join(data, 'postmaster.pid');
   const [first = '0', , , port, , , , status = ''] = fs.existsSync(file) ? read(file).split('\n') : [];
   const pid = Number(first);
-  if (!pid || !isAlive(pid)) return { pid };
+  if (!pid || !isServer(pid, data)) return { pid };
   if (!/^(ready|standby)/.test(status)) return { pid, isBusy: true };
   const address = {
     host: '127.0.0.1',
@@ -178,11 +178,14 @@ function linkLibraries(native: string) {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Process ids are given again, to any program, in time and in a container's next life. */
+function isServer(pid: number, data: string): boolean {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0); // another user's process is not ours, and an error too
+    const commandLine = `/proc/${pid}/cmdline`; // where there is no such thing, as on macOS, the file is believed
+    return !fs.existsSync(commandLine) || read(commandLine).split('\0').includes(data);
   } catch {
-    return false; // or another user's, and so not our server
+    return false;
   }
 }
 

@@ -5,7 +5,7 @@ module.exports = {
   ...base,
   rootDir: '../..',
   testMatch: ['<rootDir>/test/server/*.test.ts'],
-  testPathIgnorePatterns: ['embedded', 'harness', 'plan', 'verify'],
+  testPathIgnorePatterns: ['citus', 'embedded', 'harness', 'plan', 'verify'],
   moduleNameMapper: { '^\\./(program/)?program$': '<rootDir>/test/mutants/program.ts' },
   globalSetup: undefined,
   globalTeardown: undefined,
