@@ -2,7 +2,6 @@ import { Command } from 'commander';
 import { type Knex, knex } from 'knex';
 import knexConfig from '../../knexfile';
 import { verify } from '../../migrations/0016_add_security_fields';
-import { newcomer } from '../../seeds/0015_sample_people';
 import { connectionFrom } from '../database/connection';
 import { UserError } from '../user-error';
 import { main } from './main';
@@ -65,7 +64,8 @@ npm run db:stop            stop the server; npm run db:reset deletes its data`);
 /** What the application sends for a new profile (the first name that is missing is the one in the error). */
 const insert = `INSERT INTO user_profiles (user_id, role, created_at, updated_at, mfa_enabled, email_verified,
     failed_login_attempts, account_locked_until, password_reset_token, mfa_backup_codes)
-SELECT id, 'patient', now(), now(), false, false, 0, NULL, NULL, NULL FROM auth_user WHERE username = '${newcomer}'`;
+SELECT u.id, 'patient', now(), now(), false, false, 0, NULL, NULL, NULL
+FROM auth_user u LEFT JOIN user_profiles p ON p.user_id = u.id WHERE p.id IS NULL`;
 
 async function firstVisit(database: Knex) {
   console.log(insert);
