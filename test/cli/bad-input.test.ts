@@ -103,6 +103,15 @@ test('a role whose connections are used up', async () => {
   await database.admin.query(`ALTER ROLE ${database.owner} CONNECTION LIMIT -1`);
 });
 
+test('no table, and a view in its place', async () => {
+  const other = await freshDatabase();
+  const once = (text: string) => expect.stringMatching(new RegExp(`^(?!.*${text}.*${text}).*${text}`, 's'));
+  expect(await complaint({ DATABASE_URL: other.url })).toEqual(once('user_profiles'));
+  await other.client.query('CREATE VIEW user_profiles AS SELECT 1 AS id');
+  expect(await complaint({ DATABASE_URL: other.url })).toEqual(once('is a view'));
+  await other.close();
+});
+
 test('nothing has been changed by any of these', async () => {
   const { rows } = await database.client.query(
     `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1`,

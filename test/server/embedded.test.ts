@@ -34,6 +34,7 @@ function starter(
   const child = spawn(process.execPath, ['-r', 'ts-node/register', '-e', code], {
     cwd: project,
     stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
     ...(user && { uid: user, gid: user }),
   });
   children.push(child);
@@ -65,7 +66,8 @@ test('survives its parent, and the next command finds it', async () => {
   const { child, address } = starter(cluster);
   const first = await address;
   const pid = postmaster(cluster.data);
-  child.kill('SIGKILL');
+  // With all of its process group, as a terminal that is closed does.
+  process.kill(-Number(child.pid), 'SIGKILL');
   await gone(child);
   expect(await start(cluster)).toEqual(first);
   expect(postmaster(cluster.data)).toBe(pid);
