@@ -76,12 +76,13 @@ function place(folder: string, binaries: string, version: string): { home: strin
   return { home, native };
 }
 
-/** Copies a folder and puts it in its place at once, so that nobody sees half of it. */
+/** Copies the package's binaries, and puts them in their place at once: nobody sees half of them. */
 function copy(from: string, to: string) {
   fs.mkdirSync(dirname(to), { recursive: true });
   const fresh = fs.mkdtempSync(`${to}.new-`);
   try {
     fs.cpSync(from, fresh, { recursive: true, verbatimSymlinks: true });
+    fs.copyFileSync(join(from, '../package.json'), join(to, '../package.json'));
     execFileSync('chmod', ['-R', 'a+rX', dirname(to)]);
     fs.renameSync(fresh, to);
   } catch (error) {
