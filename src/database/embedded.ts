@@ -83,7 +83,8 @@ function copy(from: string, to: string) {
   try {
     fs.cpSync(from, fresh, { recursive: true, verbatimSymlinks: true });
     fs.copyFileSync(join(from, '../package.json'), join(to, '../package.json'));
-    execFileSync('chmod', ['-R', 'a+rX', dirname(to)]);
+    execFileSync('chmod', ['-R', 'a+rX', fresh]);
+    fs.chmodSync(dirname(to), 0o755);
     fs.renameSync(fresh, to);
   } catch (error) {
     if (!fs.existsSync(to)) throw error;
