@@ -57,8 +57,7 @@ function installedBinaries(): string {
 function place(folder: string, binaries: string, version: string): { home: string; native: string } {
   const self = process.getuid?.();
   const isInside = self === 0 ? isOpen(folder) && isOpen(join(binaries, 'bin/postgres')) : isWritable(folder);
-  const key = createHash('sha256').update(folder).digest('hex').slice(0, 12);
-  const home = isInside ? join(folder, '.postgres') : join(tmpdir(), `postgres-${self}-${key}`);
+  const home = isInside ? join(folder, '.postgres') : join(tmpdir(), `postgres-${self}-${hash(folder)}`);
   // Whatever the umask says, the server's user has to pass.
   if (fs.mkdirSync(home, { recursive: true })) fs.chmodSync(home, 0o755);
   if (isInside) return { home, native: binaries };
@@ -71,10 +70,12 @@ function place(folder: string, binaries: string, version: string): { home: strin
         'Move the project, or set TMPDIR to another folder.',
     );
   }
-  const native = join(home, version, 'native');
+  const native = join(home, `${version}-${hash(binaries)}`, 'native');
   if (!fs.existsSync(native)) copy(binaries, native);
   return { home, native };
 }
+
+const hash = (path: string) => createHash('sha256').update(path).digest('hex').slice(0, 12);
 
 /** Copies the package's binaries, and puts them in their place at once: nobody sees half of them. */
 function copy(from: string, to: string) {
