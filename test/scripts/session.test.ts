@@ -113,6 +113,16 @@ test('foreign keys that are checked at COMMIT are still checked at COMMIT afterw
   await client.query('COMMIT');
 });
 
+test('after writes of one’s own in the same transaction, with checks still pending', async () => {
+  await client.query('BEGIN');
+  await client.query('UPDATE user_profiles SET user_id = user_id WHERE user_id < 5');
+  await client.query('UPDATE user_profiles SET user_id = 100 WHERE user_id = 1');
+  await client.query("UPDATE auth_user SET id = 100, username = 'moved' WHERE id = 1");
+  await client.query(add);
+  await client.query('COMMIT');
+  expect((await client.query('SELECT external_id FROM user_profiles WHERE user_id = 100')).rowCount).toBe(1);
+});
+
 test('a transaction that is rolled back leaves nothing of the script', async () => {
   const [schema, data] = [await schemaOf(client), await dataOf(client)];
   await client.query('BEGIN');
