@@ -34,8 +34,8 @@ const program = new Command('bench')
     const results = await measure(full, rounds);
     for (const table of allTables(results)) console.log(`\n${terminal(table)}`);
     console.log();
-    for (const { what, limit, found, isMet } of targets(results)) {
-      console.log(`${isMet ? 'met   ' : 'MISSED'}  ${what}: ${found}, at most ${limit}`);
+    for (const { what, limit, found, isMet, noise } of targets(results)) {
+      console.log(`${isMet ? 'met   ' : 'MISSED'}  ${what}: ${found}, at most ${limit} (${noise})`);
     }
     await write(results, out ?? __dirname);
     if (out === undefined) {

@@ -103,7 +103,7 @@ async function svg(title: string, values: readonly object[], specification: obje
   );
 }
 
-function colour(results: Results, legend: object | null = { title: null }) {
+function colour(results: Results, legend: object | null = { title: null, orient: 'bottom' }) {
   const ids = Object.keys(colours);
   return {
     field: 'tool',

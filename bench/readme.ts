@@ -38,16 +38,17 @@ ${markdown({
   rows: rows.map(([what, cell]): [string, ...string[]] => [what, ...shown.map((tool) => cell(tool) || '-')]),
 })}
 
-Medians of ${results.rounds}, in rotation, on ${results.machine}; PostgreSQL ${results.versions['PostgreSQL']}, Node.js
+Medians of ${results.rounds} (a bar in a chart: the middle half), in rotation, on ${results.machine}; PostgreSQL ${results.versions['PostgreSQL']}, Node.js
 ${results.versions['Node.js']}. All begin with the table as the application's migration 0015 leaves it, and end with the same shape.
 "One ALTER" is the floor: what the server itself needs. \`npm run bench\` measures it on your machine.
 `;
 }
 
+/** What the reader should see. */
 export const chartTitles = {
-  delay: 'However slow the network, ours locks the table for the same few milliseconds',
-  rows: 'However large the table, the lock is as short',
-  waits: 'Nobody waits for ours longer than a moment',
+  delay: 'A slow network makes our lock no longer',
+  rows: 'A large table is locked no longer than a small one',
+  waits: 'The application never waits long for us',
 };
 
 function lost(figures: Results['wayBack'][string] | undefined): string {

@@ -1,51 +1,68 @@
 import type { Results } from './results';
+import type { Figure } from './statistics';
+import { rowCount } from './tables';
 
 export interface Target {
   readonly what: string;
   readonly limit: number;
   readonly found: number;
   readonly isMet: boolean;
+  /** Between what the middle half of the measurements lies. */
+  readonly noise: string;
 }
 
 /** What the change is meant to reach, as ratios within one run. */
 export function targets(results: Results): Target[] {
   const { lockByDelay, lockByRows, waits, command, roundTrips, wayBack } = results;
-  const lock = (tool: string, delay: number) => lockByDelay[tool]?.[delay]?.median ?? Number.NaN;
+  const lock = (tool: string, delay: number) => lockByDelay[tool]?.[delay] ?? missing;
   const rows = Object.keys(lockByRows['ours'] ?? {}).map(Number);
   const [fewest, most] = [Math.min(...rows), Math.max(...rows)];
-  const lockOfRows = (count: number) => lockByRows['ours']?.[count]?.median ?? Number.NaN;
-  const wall = (tool: string) => command[tool]?.wall.median ?? Number.NaN;
-  const wait = (of: keyof Results['waits'], tool: string) => waits[of][tool]?.median ?? Number.NaN;
+  const lockOfRows = (count: number) => lockByRows['ours']?.[count] ?? missing;
+  const wall = (tool: string) => command[tool]?.wall ?? missing;
+  const wait = (of: keyof Results['waits'], tool: string) => waits[of][tool] ?? missing;
   return [
-    target('round trips under the lock', 0, roundTrips['ours']?.underLock.high ?? Number.NaN),
-    target('lock time, 50 ms of delay : none', 1.5, lock('ours', 50) / lock('ours', 0)),
-    target('lock time at 20 ms of delay, ours : plain Knex', 0.1, lock('ours', 20) / lock('knex', 20)),
-    target('lock time without delay, ours : one ALTER', 3, lock('ours', 0) / lock('one-alter', 0)),
-    target(
-      `lock time, ${most.toLocaleString('en')} rows : ${fewest.toLocaleString('en')}`,
+    none('round trips under the lock', roundTrips['ours']?.underLock ?? missing),
+    ratio('lock time, 50 ms of delay : none', 1.5, lock('ours', 50), lock('ours', 0)),
+    ratio('lock time at 20 ms of delay, ours : plain Knex', 0.1, lock('ours', 20), lock('knex', 20)),
+    ratio('lock time without delay, ours : one ALTER', 3, lock('ours', 0), lock('one-alter', 0)),
+    ratio(
+      `lock time, ${rowCount(most)} rows : ${rowCount(fewest)}`,
       1.5,
-      lockOfRows(most) / lockOfRows(fewest),
+      lockOfRows(most),
+      lockOfRows(fewest),
     ),
-    target(
+    ratio(
       'longest wait behind a transaction, ours : plain Knex',
       0.1,
-      wait('behindTransaction', 'ours') / wait('behindTransaction', 'knex'),
+      wait('behindTransaction', 'ours'),
+      wait('behindTransaction', 'knex'),
     ),
-    target(
+    ratio(
       'longest wait in a slow batch, ours : plain Knex',
       0.1,
-      wait('batch', 'ours') / wait('batch', 'knex'),
+      wait('batch', 'ours'),
+      wait('batch', 'knex'),
     ),
-    target('command from dist/, ours : plain Knex in JavaScript', 1.15, wall('ours') / wall('knex')),
-    target(
+    ratio('command from dist/, ours : plain Knex in JavaScript', 1.15, wall('ours'), wall('knex')),
+    ratio(
       'command from TypeScript, ours : plain Knex with type checking',
       0.5,
-      wall('ours-ts') / wall('knex-ts-checked'),
+      wall('ours-ts'),
+      wall('knex-ts-checked'),
     ),
-    target('values lost by down and latest', 0, wayBack['ours']?.valuesLost.high ?? Number.NaN),
+    none('values lost by down and latest', wayBack['ours']?.valuesLost ?? missing),
   ];
 }
 
-function target(what: string, limit: number, found: number): Target {
-  return { what, limit, found: Number(found.toPrecision(3)), isMet: found <= limit };
+const missing: Figure = { median: Number.NaN, low: Number.NaN, high: Number.NaN, n: 0 };
+
+function ratio(what: string, limit: number, one: Figure, other: Figure): Target {
+  const found = Number((one.median / other.median).toPrecision(3));
+  return { what, limit, found, isMet: found <= limit, noise: `${range(one)} : ${range(other)} ms` };
 }
+
+function none(what: string, figure: Figure): Target {
+  return { what, limit: 0, found: figure.high, isMet: figure.high === 0, noise: range(figure) };
+}
+
+const range = ({ low, high }: Figure) => `${low} to ${high}`;

@@ -24,19 +24,19 @@ const send = join(peers, 'send.js');
 
 export const ours: Tool = {
   id: 'ours',
-  label: 'ours',
+  label: 'this project',
   up: [knex, 'migrate:latest', '--knexfile', 'dist/knexfile.js'],
   down: [knex, 'migrate:down', '--knexfile', 'dist/knexfile.js'],
   batch: [knex, 'migrate:latest', '--knexfile', join(peers, 'ours/batch.js')],
 };
 export const oursTypeScript: Tool = {
   id: 'ours-ts',
-  label: 'ours, TypeScript',
+  label: 'this project, TypeScript',
   up: [knex, 'migrate:latest'],
 };
 export const oursScript: Tool = {
   id: 'ours-script',
-  label: 'ours, SQL script',
+  label: 'this project, SQL script',
   up: [send, join(project, 'sql/add_security_fields.sql')],
 };
 export const plainKnex: Tool = {
