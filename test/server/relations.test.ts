@@ -1,7 +1,7 @@
 import { tableChange } from '../../src/table-change';
 import { declaredShape, shapeOf } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
-import { databasePerTest, loadState } from '../support/database';
+import { databasePerTest, loadState, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, migrate, migrateWith, type Route, scripts } from '../support/routes';
 
@@ -80,27 +80,31 @@ test('a temporary table that hides the real one: nothing changes in either', asy
   expect(await everything()).toEqual(before);
 });
 
-test('a partitioned table: there and back, with its partitions', async () => {
-  const { client } = here();
-  await client.query(`
+// Partitioned tables have primary keys from 11 on.
+(serverVersion >= 11 ? test : test.skip)(
+  'a partitioned table: there and back, with its partitions',
+  async () => {
+    const { client } = here();
+    await client.query(`
     CREATE TABLE user_profiles (id integer, user_id integer NOT NULL, mfa_enabled boolean NOT NULL, backup_codes jsonb NOT NULL,
                                 email_verified boolean NOT NULL, email_verification_token varchar(100), PRIMARY KEY (id)) PARTITION BY RANGE (id);
     CREATE TABLE low PARTITION OF user_profiles FOR VALUES FROM (0) TO (100);
     CREATE TABLE high PARTITION OF user_profiles FOR VALUES FROM (100) TO (200);
     INSERT INTO user_profiles SELECT g, g, true, '["A"]', true FROM generate_series(50, 150) g`);
-  const before = await everything();
-  await functions.up(here());
-  expect(await shapeOf(client)).toEqual(asDeclared);
-  await client.query("UPDATE user_profiles SET external_id = 'x' || id");
-  await functions.down(here());
-  await functions.up(here());
-  expect(
-    (await client.query("SELECT count(*)::int AS n FROM high WHERE external_id = 'x' || id")).rows,
-  ).toEqual([{ n: 51 }]);
-  await client.query('UPDATE user_profiles SET external_id = NULL');
-  await functions.down(here());
-  expect(await everything()).toEqual(before);
-});
+    const before = await everything();
+    await functions.up(here());
+    expect(await shapeOf(client)).toEqual(asDeclared);
+    await client.query("UPDATE user_profiles SET external_id = 'x' || id");
+    await functions.down(here());
+    await functions.up(here());
+    expect(
+      (await client.query("SELECT count(*)::int AS n FROM high WHERE external_id = 'x' || id")).rows,
+    ).toEqual([{ n: 51 }]);
+    await client.query('UPDATE user_profiles SET external_id = NULL');
+    await functions.down(here());
+    expect(await everything()).toEqual(before);
+  },
+);
 
 test('DB_SCHEMA names the schema; a table of the same name elsewhere is left alone', async () => {
   const { client, url } = here();

@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 
+/** The major version of this test run's server: older ones lack what some tests need. */
+export const serverVersion = Number(process.env['TEST_SERVER_VERSION']);
+
 export interface TestDatabase {
   readonly name: string;
   /** An ordinary role, which owns the database, may create in its schema public, and is no superuser. */
