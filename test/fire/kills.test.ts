@@ -268,8 +268,9 @@ describe("plan tells a lock of Knex's that was left from one that is held", () =
   };
 
   test.each(commands)('%s', async (command) => {
-    const running = await begin(command);
+    await bringTo(command === 'migrate:latest' ? 'before' : 'after');
     await reading(async () => {
+      const running = await begin(command);
       await reaches(running, 'program');
       expect(await plan()).toBe('held');
       running.child.kill('SIGKILL');
@@ -291,12 +292,13 @@ describe("a role's time limits are shorter than the work", () => {
   const limited = async (setting: string) => {
     await admin.query(`ALTER ROLE ${database.owner} SET ${setting} = '150ms'`);
     try {
-      const running = await begin('migrate:down');
-      await reading(async () => {
+      const { outcome } = await reading(async () => {
+        const running = await begin('migrate:down');
         await reaches(running, 'program');
         await Promise.race([running.outcome, sleep(1500)]);
+        return running;
       });
-      return await running.outcome;
+      return await outcome;
     } finally {
       await admin.query(`ALTER ROLE ${database.owner} RESET ${setting}`);
     }
