@@ -127,7 +127,8 @@ DECLARE
     FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
     GROUP BY n.nspname, c.relname, c.oid
     ORDER BY min(tree.depth), c.oid;
-  holders CURSOR (asked_mode pg_catalog.text) FOR
+  holders CURSOR (asked_mode pg_catalog.text, asked pg_catalog.timestamptz)
+    FOR
     WITH RECURSIVE tree (oid, depth) AS (
       SELECT nullif(current_setting('table_change.target'), '')::oid, 0
       UNION ALL
@@ -141,8 +142,8 @@ DECLARE
       WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND l.pid IS DISTINCT FROM pg_backend_pid()
-        AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
-        AND (asked_mode <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
+        AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+        AND coalesce(a.xact_start < asked, true)
     )
     SELECT string_agg(
              CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
@@ -749,12 +750,12 @@ BEGIN
         END LOOP;
 
         -- Each stage with its lock and the time that it may wait for it. SHARE UPDATE EXCLUSIVE fixes the shape, and
-        -- everybody reads and writes on; behind SHARE ROW EXCLUSIVE writers wait; behind ACCESS EXCLUSIVE readers as
-        -- well. These two share one budget.
+        -- everybody reads and writes on; behind ACCESS EXCLUSIVE everybody waits. No lock in between, behind which
+        -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
         FOR stage IN
           SELECT * FROM (VALUES
             ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-            ('rows', 'SHARE ROW EXCLUSIVE', lock_budget),
+            ('rows', 'ACCESS EXCLUSIVE', lock_budget),
             ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
@@ -777,7 +778,7 @@ BEGIN
             IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
               RAISE;
             END IF;
-            FOR held IN holders (stage.mode) LOOP
+            FOR held IN holders (stage.mode, asked_at) LOOP
               RAISE EXCEPTION USING
                 ERRCODE = 'lock_not_available',
                 MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
@@ -35,11 +36,7 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
   }
   return {
     report: env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log,
-    sleep: (ms, signal) =>
-      new Promise((resolve) => {
-        const timer = setTimeout(resolve, ms);
-        signal.addEventListener('abort', () => resolve(clearTimeout(timer)));
-      }),
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
     deadline: Number(seconds) * 1000,
     ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
   };

@@ -12,10 +12,10 @@ GROUP BY n.nspname, c.relname, c.oid
 ORDER BY min(tree.depth), c.oid`;
 
 /**
- * Who holds a transaction on the table that keeps this lock mode from being granted: one row (holders,
- * remedy). String constants of a query are masked: they are the application's data.
+ * Who holds a transaction on the table, begun before a moment (SQL, as is the lock mode), that keeps the mode from
+ * being granted: one row (holders, remedy). String constants of a query are masked: they are the application's data.
  */
-export const holders = (mode: string) => `
+export const holders = (mode: string, before = 'clock_timestamp()') => `
 WITH RECURSIVE ${tree},
 holder AS (
   SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
@@ -25,8 +25,8 @@ holder AS (
   WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND l.pid IS DISTINCT FROM pg_backend_pid()
-    AND (${mode} = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
-    AND (${mode} <> 'SHARE UPDATE EXCLUSIVE' OR l.mode <> 'RowExclusiveLock')
+    AND (${mode} = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+    AND coalesce(a.xact_start < ${before}, true)
 )
 SELECT string_agg(
          CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'

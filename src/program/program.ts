@@ -31,7 +31,8 @@ DECLARE${around.declarations}
 
   -- 2. What is to be locked, and who holds it.
   relations CURSOR FOR${indent(relationsToLock, 4)};
-  holders CURSOR (asked_mode pg_catalog.text) FOR${indent(holders('asked_mode'), 4)};
+  holders CURSOR (asked_mode pg_catalog.text, asked pg_catalog.timestamptz)
+    FOR${indent(holders('asked_mode', 'asked'), 4)};
 
   -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
   rules CURSOR FOR${indent(rules(change, direction, ignoreDependents), 4)};
@@ -90,12 +91,12 @@ BEGIN
   END LOOP;
 
   -- Each stage with its lock and the time that it may wait for it. SHARE UPDATE EXCLUSIVE fixes the shape, and
-  -- everybody reads and writes on; behind SHARE ROW EXCLUSIVE writers wait; behind ACCESS EXCLUSIVE readers as
-  -- well. These two share one budget.
+  -- everybody reads and writes on; behind ACCESS EXCLUSIVE everybody waits. No lock in between, behind which
+  -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
   FOR stage IN
     SELECT * FROM (VALUES
       ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-      ('rows', 'SHARE ROW EXCLUSIVE', lock_budget),
+      ('rows', 'ACCESS EXCLUSIVE', lock_budget),
       ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
       ('forget', NULL, NULL)
     ) AS stages (name, mode, budget)
@@ -116,7 +117,7 @@ BEGIN
       END LOOP;
     EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
       ${indent(unlessRefusedByWorker, 6)}
-      FOR held IN holders (stage.mode) LOOP
+      FOR held IN holders (stage.mode, asked_at) LOOP
         RAISE EXCEPTION USING
           ERRCODE = 'lock_not_available',
           MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode,
