@@ -520,6 +520,16 @@ DECLARE
                          false, false, '')::text LIKE '%<row%'
         AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
       UNION ALL
+      -- From 11 on a constant default costs no rewrite.
+      SELECT 'note', 240, 0, NULL,
+             format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: about %s rows, %s',
+                    (SELECT sum(greatest(c.reltuples, 0))::bigint FROM tree JOIN pg_class c ON c.oid = tree.oid),
+                    pg_size_pretty(this.bytes)), NULL, NULL, NULL,
+             'Choose a quiet hour if that is much.'
+      FROM this
+      WHERE current_setting('server_version_num')::integer < 110000
+        AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add' AND fill IS NOT NULL)
+      UNION ALL
       SELECT 'note', 250, place, name,
              format('leave %s as %s: it holds everything that %s does', name, short_type, wanted_short_type),
              NULL, NULL, NULL, NULL

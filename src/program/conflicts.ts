@@ -36,6 +36,16 @@ export const conflicts = [
          'Copy the table into a new one (pg_dump and restore) to get their numbers back.'
   FROM compared CROSS JOIN this WHERE verdict = 'add'
   GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum`,
+  `
+  -- From 11 on a constant default costs no rewrite.
+  SELECT 'note', 240, 0, NULL,
+         format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: about %s rows, %s',
+                (SELECT sum(greatest(c.reltuples, 0))::bigint FROM tree JOIN pg_class c ON c.oid = tree.oid),
+                pg_size_pretty(this.bytes)), NULL, NULL, NULL,
+         'Choose a quiet hour if that is much.'
+  FROM this
+  WHERE current_setting('server_version_num')::integer < 110000
+    AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add' AND fill IS NOT NULL)`,
 ];
 
 export const upConflicts = [

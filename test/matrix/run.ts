@@ -24,7 +24,7 @@ const elsewhere = ['test/server/(embedded|harness)', 'test/scripts/(text|squawk)
 /** With --brief: those in which the versions have differed. */
 const brief = [
   'test/cli/states',
-  'test/server/(rules|dependents|relations|partitions)',
+  'test/server/(versions|rules|dependents|relations|partitions)',
   'test/scripts/session',
 ];
 
