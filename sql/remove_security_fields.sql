@@ -514,7 +514,8 @@ DECLARE
       UNION ALL
       -- From 11 on a constant default costs no rewrite.
       SELECT 'note', 240, 0, NULL,
-             format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: about %s rows, %s',
+             format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: '
+                    'about %s rows, %s',
                     (SELECT sum(greatest(c.reltuples, 0))::bigint FROM tree JOIN pg_class c ON c.oid = tree.oid),
                     pg_size_pretty(this.bytes)), NULL, NULL, NULL,
              'Choose a quiet hour if that is much.'
