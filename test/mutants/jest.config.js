@@ -1,11 +1,11 @@
 const base = require('../../jest.config.js');
 
-/** The tests of rules and states, against the mutant in MUTANT, on the server in TEST_SERVER_URL. */
+/** The tests of rules and states, against the mutant in MUTANT, on the server that run.ts started. */
 module.exports = {
   ...base,
   rootDir: '../..',
   testMatch: ['<rootDir>/test/server/*.test.ts'],
-  testPathIgnorePatterns: ['citus', 'embedded', 'harness', 'plan', 'verify'],
+  testPathIgnorePatterns: ['batch', 'citus', 'client', 'embedded', 'harness', 'plan', 'verify', 'versions'],
   moduleNameMapper: { '^\\./(program/)?program$': '<rootDir>/test/mutants/program.ts' },
   globalSetup: undefined,
   globalTeardown: undefined,

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { main } from '../../src/commands/main';
 import { UserError } from '../../src/user-error';
-import { startTestServer, testCluster } from '../support/server';
+import globalSetup from '../support/global-setup';
+import globalTeardown from '../support/global-teardown';
 import { equivalent } from './equivalent';
 import { type Mutant, mutantsOf } from './mutations';
 import { texts } from './texts';
@@ -43,12 +44,12 @@ function isEquivalent({ line, mutated }: Mutant): boolean {
 
 /** The mutants that all tests pass with. Two at a time: each run is mostly a server at work. */
 async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
-  const server = await startTestServer(testCluster({ max_connections: '200' }));
+  await globalSetup();
   const queue = [...mutants];
   const survivors: Mutant[] = [];
   const worker = async () => {
     for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
-      if (await passes(mutant, server.url)) survivors.push(mutant);
+      if (await passes(mutant)) survivors.push(mutant);
       console.log(
         `${mutants.length - queue.length}/${mutants.length} ${survivors.includes(mutant) ? 'SURVIVED' : 'killed'}: ${described(mutant)}`,
       );
@@ -56,11 +57,11 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
   };
   try {
     // Tests that fail without a mutant would kill them all.
-    if (!(await passes(unchanged, server.url)))
+    if (!(await passes(unchanged)))
       throw new UserError('The tests fail without any mutant: mend that first.');
     await Promise.all([worker(), worker()]);
   } finally {
-    await server.remove();
+    await globalTeardown();
   }
   return survivors;
 }
@@ -68,7 +69,7 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
 const unchanged: Mutant = { before: '', line: '', mutated: '' };
 
 /** Whether jest passes. A mutant that makes the tests hang is killed as well. */
-function passes(mutant: Mutant, url: string): Promise<boolean> {
+function passes(mutant: Mutant): Promise<boolean> {
   const jest = [
     'node_modules/jest/bin/jest.js',
     '--config',
@@ -79,9 +80,9 @@ function passes(mutant: Mutant, url: string): Promise<boolean> {
   const child = spawn(process.execPath, jest, {
     cwd: project,
     stdio: 'ignore',
-    timeout: 180_000,
+    timeout: 600_000,
     killSignal: 'SIGKILL',
-    env: { ...process.env, MUTANT: JSON.stringify(mutant), TEST_SERVER_URL: url },
+    env: { ...process.env, MUTANT: JSON.stringify(mutant) },
   });
   return new Promise((resolve, reject) => {
     child.once('error', reject);
