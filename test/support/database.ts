@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import type { Connection } from '../../src/connection';
 
 /** The major version of this test run's server: older ones lack what some tests need. */
 export const serverVersion = Number(process.env['TEST_SERVER_VERSION']);
@@ -52,15 +53,44 @@ export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? '
   };
 }
 
-/** A fresh database, in this state, for every test of a file. */
+/**
+ * A database for a file of tests, empty and in this state at the beginning of every one of them. (To make a database
+ * costs a quarter of a second of work, to empty one a few milliseconds.)
+ */
 export function databasePerTest(state?: State): () => TestDatabase {
   let database: TestDatabase;
-  beforeEach(async () => {
+  beforeAll(async () => {
     database = await freshDatabase();
+  });
+  beforeEach(async () => {
+    await empty(database);
     if (state) await loadState(database.client, state);
   });
-  afterEach(() => database.close());
+  afterAll(() => database.close());
   return () => database;
+}
+
+/** As it was when it was fresh: no object, no other connection, no setting. */
+async function empty({ name, owner, client, admin }: TestDatabase): Promise<void> {
+  await client.query('ROLLBACK');
+  await client.query('DISCARD ALL');
+  await admin.query(`
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = '${name}' AND pid NOT IN (pg_backend_pid(), ${(client as Connection).processID});
+    DROP OWNED BY ${owner} CASCADE;
+    DO $$ DECLARE item text; BEGIN
+      FOR item IN
+        SELECT format('SCHEMA %I', nspname) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+        UNION ALL SELECT format('PUBLICATION %I', pubname) FROM pg_publication
+        UNION ALL SELECT format('FOREIGN DATA WRAPPER %I', fdwname) FROM pg_foreign_data_wrapper
+      LOOP EXECUTE format('DROP %s CASCADE', item); END LOOP;
+    END $$;
+    CREATE SCHEMA public AUTHORIZATION ${owner};
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+    ALTER DATABASE ${name} RESET ALL;
+    ALTER DATABASE ${name} OWNER TO ${owner};
+    ALTER ROLE ${owner} RESET ALL;
+    ALTER ROLE ${owner} NOSUPERUSER CONNECTION LIMIT -1`);
 }
 
 /** A connected client; one whose connection is cut does not bring the test run down. */
