@@ -88,6 +88,7 @@ async function empty({ name, owner, client, admin }: TestDatabase): Promise<void
     CREATE SCHEMA public AUTHORIZATION ${owner};
     GRANT USAGE ON SCHEMA public TO PUBLIC;
     ALTER DATABASE ${name} RESET ALL;
+    ALTER DATABASE ${name} ALLOW_CONNECTIONS true CONNECTION LIMIT -1;
     ALTER DATABASE ${name} OWNER TO ${owner};
     ALTER ROLE ${owner} RESET ALL;
     ALTER ROLE ${owner} NOSUPERUSER CONNECTION LIMIT -1`);
