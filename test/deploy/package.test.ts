@@ -171,6 +171,7 @@ describe('an ESM project', () => {
         'knexfile.js': `export default { client: 'pg', connection: process.env.DATABASE_URL };`,
         'migrations/20260101_security.js': `export { up, down } from 'add-security-fields';`,
         'look.js': `
+          import { createRequire } from 'node:module';
           import knex from 'knex';
           import config from './knexfile.js';
           import { plan, script, verify } from 'add-security-fields';
@@ -180,6 +181,7 @@ describe('an ESM project', () => {
           const { asDeclared } = await verify(database);
           console.log(JSON.stringify({ conflicts, asDeclared }));
           try { tableChange({ id: 'x y', table: 't', add: {} }); } catch (e) { console.log(e instanceof UserError); }
+          createRequire(import.meta.url).resolve('add-security-fields/sql/add_security_fields.sql');
           await database.destroy();`,
       },
       'esm',
