@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { script } from '../../migrations/0016_add_security_fields';
 import { declaredShape, shapeOf } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
-import { freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { type Outcome, project, run } from '../support/knex';
 
 const page = readFileSync(join(project, 'docs/FIX_MFA_SECURITY_FIELDS.md'), 'utf8');
@@ -46,11 +46,11 @@ if (tools.length > 0) console.warn(`Without ${tools.join(' and ')} the commands 
 const testWithTools = tools.length === 0 ? test : test.skip;
 
 let database: TestDatabase;
+const current = databasePerTest();
 beforeEach(async () => {
-  database = await freshDatabase();
+  database = current();
   await loadState(database.client, '0015');
 });
-afterEach(() => database.close());
 
 /** Runs the commands of a section, or some of them. */
 async function follow(title: string, from = 0, to?: number): Promise<Outcome[]> {

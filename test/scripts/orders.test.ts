@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import type { Client } from 'pg';
 import { declaredShape, valuesOf, writeValues } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
-import { freshDatabase, loadState, type State, type TestDatabase } from '../support/database';
+import { databasePerTest, loadState, type State, type TestDatabase } from '../support/database';
 import { knexFor } from '../support/knex';
 import { scripts } from '../support/routes';
 
@@ -66,15 +66,15 @@ const refused: Readonly<Record<string, string>> = {
 let database: TestDatabase;
 let knex: Knex;
 let client: Client;
+const here = databasePerTest();
 beforeEach(async () => {
   for (const way of ['log', 'error'] as const) jest.spyOn(console, way).mockImplementation(() => undefined);
-  database = await freshDatabase();
+  database = here();
   client = database.client;
   knex = await knexFor(database.url);
 });
 afterEach(async () => {
   await knex.destroy();
-  await database.close();
 });
 
 const latest = () => knex.migrate.latest();

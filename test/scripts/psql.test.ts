@@ -3,18 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { declaredShape, shapeOf } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
-import { freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { knexCommand, project } from '../support/knex';
 import { psql, psqlScript, testWithPsql } from '../support/psql';
 
 const add = 'sql/add_security_fields.sql';
 
 let database: TestDatabase;
+const here = databasePerTest();
 beforeEach(async () => {
-  database = await freshDatabase();
+  database = here();
   await loadState(database.client, '0015');
 });
-afterEach(() => database.close());
 
 const everything = async () => ({
   schema: await schemaOf(database.client),

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { QueryResult } from 'pg';
 import { declaredShape } from '../support/application';
-import { freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { project } from '../support/knex';
 
 interface Row {
@@ -14,10 +14,10 @@ interface Row {
 }
 
 let database: TestDatabase;
+const here = databasePerTest();
 beforeEach(async () => {
-  database = await freshDatabase();
+  database = here();
 });
-afterEach(() => database.close());
 
 const add = () => send('add');
 const remove = () => send('remove');

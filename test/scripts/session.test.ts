@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from 'pg';
 import { dataOf, schemaOf } from '../support/catalog';
-import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { connect, databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { project } from '../support/knex';
 
 const scriptText = (name: 'add' | 'remove') =>
@@ -15,12 +15,12 @@ const impatient = (script: string, deadline = 500) =>
 
 let database: TestDatabase;
 let client: Client;
+const here = databasePerTest();
 beforeEach(async () => {
-  database = await freshDatabase();
+  database = here();
   client = database.client;
   await loadState(client, '0015');
 });
-afterEach(() => database.close());
 
 /** Everything that a script could leave in a session: settings, and what the session has opened or holds. */
 async function sessionOf(session: Client): Promise<unknown> {

@@ -4,7 +4,7 @@ import type { Knex } from 'knex';
 import { ModuleKind, transpileModule } from 'typescript';
 import type { TableChange } from '../../src/table-change';
 import { dataOf, schemaOf } from '../support/catalog';
-import { freshDatabase, type TestDatabase } from '../support/database';
+import { databasePerTest, type TestDatabase } from '../support/database';
 import { knexFor, project } from '../support/knex';
 
 /** The example of docs/ANOTHER_CHANGE.md: the first block of the page, as it stands there. */
@@ -24,9 +24,10 @@ let knex: Knex;
 let schema: string[];
 let data: Record<string, string[]>;
 
+const here = databasePerTest();
 beforeEach(async () => {
   jest.spyOn(console, 'log').mockReturnValue();
-  database = await freshDatabase();
+  database = here();
   knex = await knexFor(database.url);
   await database.client.query(`
     CREATE TABLE "Appointment Notes" (
@@ -43,7 +44,6 @@ beforeEach(async () => {
 afterEach(async () => {
   jest.restoreAllMocks();
   await knex.destroy();
-  await database.close();
 });
 
 const columns = async () =>

@@ -1,17 +1,16 @@
 import type { Client } from 'pg';
 import { writeValues } from '../support/application';
-import { connect, freshDatabase, loadState, type State, type TestDatabase } from '../support/database';
+import { connect, databasePerTest, loadState, type State, type TestDatabase } from '../support/database';
 import { functions } from '../support/routes';
 
 // Requests of the application that are on their way when the program comes.
 
 let database: TestDatabase;
 
+const here = databasePerTest();
 beforeEach(async () => {
-  database = await freshDatabase();
+  database = here();
 });
-
-afterEach(() => database.close());
 
 /** Resolves as soon as somebody stands in line for ACCESS EXCLUSIVE on the table. */
 async function stoodInLine(client: Client) {
