@@ -91,11 +91,11 @@ export async function run(
 
 /** A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. */
 function ownClient(knex: Knex): KnexClient {
-  const { config, constructor: Client }: KnexClient = knex.client;
+  const { config, version, constructor: Client }: KnexClient = knex.client;
   const limit = policy.secondConnection;
   return new Client({
     ...config,
-    version: 'not asked for', // Knex would ask, a round trip, for the SQL that it never writes here
+    ...(version && { version }), // Knex asks for it otherwise
     acquireConnectionTimeout: limit,
     pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
   });
