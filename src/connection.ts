@@ -7,8 +7,6 @@ export type Connection = Client & { readonly processID: number };
 /** What we use of Knex's client, which its types leave open (knex/lib/client.js). */
 export interface KnexClient {
   readonly config: Knex.Config;
-  /** The server's, once it has been asked. */
-  readonly version: string | undefined;
   readonly constructor: new (config: Knex.Config) => KnexClient;
   acquireConnection(): Promise<Connection>;
   releaseConnection(connection: Connection): Promise<void>;

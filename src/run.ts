@@ -89,13 +89,15 @@ export async function run(
   }
 }
 
-/** A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. */
+/**
+ * A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. Knex asks
+ * it for the version, which a pooler that has no second connection to the server does not answer.
+ */
 function ownClient(knex: Knex): KnexClient {
-  const { config, version, constructor: Client }: KnexClient = knex.client;
+  const { config, constructor: Client }: KnexClient = knex.client;
   const limit = policy.secondConnection;
   return new Client({
     ...config,
-    ...(version && { version }), // Knex asks for it otherwise
     acquireConnectionTimeout: limit,
     pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
   });
