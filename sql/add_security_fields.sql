@@ -137,8 +137,7 @@ DECLARE
     ),
     holder AS (
       SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query,
-               '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1) AS first_line
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1) AS first_line
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -136,8 +136,7 @@ DECLARE
     ),
     holder AS (
       SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query,
-               '''([^''\\]|\\.|'''')*(''|$)|\$[a-z_]*\$.*', '''...''', 'gi'), chr(10), 1) AS first_line
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1) AS first_line
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -686,10 +685,7 @@ DECLARE
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
-      FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
-      UNION ALL
-      SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name),
+      SELECT 'catalog', 480, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name),
              format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
                     o.sql_name, this.sql_name, k.matches),
@@ -697,6 +693,9 @@ DECLARE
       FROM returnable o CROSS JOIN this CROSS JOIN key_of k
       WHERE o.role = 'up_archive'
         AND EXISTS (SELECT 1 FROM renaming JOIN compared ON name = from_name AND verdict = 'add')
+      UNION ALL
+      SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
+      FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
     ),
 
     -- What frames them, where there is anything to do at all.

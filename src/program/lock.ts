@@ -13,14 +13,13 @@ ORDER BY min(tree.depth), c.oid`;
 
 /**
  * Who holds a transaction on the table, begun before a moment (SQL, as is the lock mode), that keeps the mode from
- * being granted: one row (holders, remedy). String constants of a query are masked: they are the application's data.
+ * being granted: one row (holders, remedy). A query is shown up to its first string constant: those are the application's data.
  */
 export const holders = (mode: string, before = 'clock_timestamp()') => `
 WITH RECURSIVE ${tree},
 holder AS (
   SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-         split_part(regexp_replace(a.query,
-           '''([^''\\\\]|\\\\.|'''')*(''|$)|\\$[a-z_]*\\$.*', '''...''', 'gi'), chr(10), 1) AS first_line
+         split_part(regexp_replace(a.query, '(''|\\$([^0-9$][^$]*)?\\$).*', '''...'), chr(10), 1) AS first_line
   FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
   WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -241,7 +241,7 @@ export const downCatalog = [
   SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
   FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
   `
-  SELECT 'forget', 501, 0, NULL, format('drop %s: all its values are back', o.name),
+  SELECT 'catalog', 480, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name),
          format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
                 o.sql_name, this.sql_name, k.matches),

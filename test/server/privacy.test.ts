@@ -1,0 +1,164 @@
+import { readFileSync } from 'node:fs';
+import { plan, up } from '../../migrations/0016_add_security_fields';
+import { connect, databasePerTest } from '../support/database';
+import { knexCommand, knexFor, type Outcome, projectCommand } from '../support/knex';
+import { functions, type Route, scripts } from '../support/routes';
+
+// Tokens and codes open an account for whoever reads them.
+
+const here = databasePerTest('both-names');
+
+const planted = /PLANTED/i;
+const output: string[] = [];
+
+/** Runs a command and keeps what it prints. */
+async function said(running: Promise<Outcome>): Promise<Outcome> {
+  const outcome = await running;
+  output.push(outcome.stdout, outcome.stderr);
+  return outcome;
+}
+const knex = (command: string, env = {}) =>
+  said(knexCommand([command], { DATABASE_URL: here().url, ...env }));
+const project = (command: string, ...args: string[]) =>
+  said(projectCommand(command, args, { DATABASE_URL: here().url }));
+
+/** What a script says, its error and its notices included. */
+async function script(direction: 'up' | 'down') {
+  const lines = await scripts[direction](here()).catch((error) => [JSON.stringify({ ...error }), `${error}`]);
+  output.push(...lines);
+  return lines.join('\n');
+}
+
+async function plant() {
+  await here().client.query(`
+    UPDATE user_profiles SET backup_codes = jsonb_build_array('PLANTED-' || id), email_verification_token = 'PLANTED-' || id,
+                             mfa_secret = 'PLANTED-' || id WHERE mfa_enabled`);
+}
+
+async function plantMore() {
+  await here().client.query(`
+    UPDATE user_profiles SET password_reset_token = 'PLANTED-' || id, external_id = 'PLANTED-' || id,
+                             email_verification_token = rpad('PLANTED-' || id, 150, 'x')`);
+}
+
+let logBefore: number;
+
+beforeEach(async () => {
+  output.length = 0;
+  logBefore = readFileSync(process.env['TEST_SERVER_LOG'] ?? '').length;
+  await plant();
+});
+
+afterEach(() => {
+  // Something was printed at all.
+  expect(output.join('').length).toBeGreaterThan(100);
+  expect(output.filter((text) => planted.test(text))).toEqual([]);
+  const log = readFileSync(process.env['TEST_SERVER_LOG'] ?? '', 'utf8').slice(logBefore);
+  expect(log.split('\n').filter((line) => planted.test(line))).toEqual([]);
+});
+
+test('steps, plan and verify show no token and no code', async () => {
+  for (const command of ['migrate:latest', 'migrate:down', 'migrate:latest']) {
+    await project('plan');
+    await project('plan', '--down', '--json');
+    expect((await knex(command)).code).toBe(0);
+    await project('verify');
+    await project('verify', '--json');
+    if (command === 'migrate:latest') await plantMore();
+  }
+});
+
+describe('an error over a value shows the step, and not the value', () => {
+  // Each stands in the way of a value that moves, comes back or is filled in.
+  const inTheWay = {
+    'a check':
+      "ALTER TABLE user_profiles ADD CHECK (mfa_backup_codes IS NULL OR mfa_backup_codes NOT LIKE '%PLANTED-6%') NOT VALID",
+    'a unique index': `UPDATE user_profiles SET backup_codes = '["PLANTED"]' WHERE mfa_enabled; CREATE UNIQUE INDEX ON user_profiles (mfa_backup_codes)`,
+    'a type': 'ALTER TABLE user_profiles ALTER mfa_backup_codes TYPE varchar(5)',
+  };
+
+  test.each(Object.entries(inTheWay))('%s', async (_name, sql) => {
+    await here().client.query('UPDATE user_profiles SET mfa_backup_codes = NULL');
+    await here().client.query(sql);
+    const { code, stderr } = await knex('migrate:latest');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/user_profiles is left as it was|a value stands in the way of/);
+    expect(await script('up')).toMatch(/user_profiles is left as it was|a value stands in the way of/);
+  });
+});
+
+describe('the query of whoever is in the way is shown up to its first value', () => {
+  const settings = { MIGRATION_LOCK_DEADLINE: '0', MIGRATION_QUIET: '1' };
+  beforeAll(() => Object.assign(process.env, settings));
+  afterAll(() => {
+    for (const name of Object.keys(settings)) delete process.env[name];
+  });
+
+  test.each([
+    ['a plain value', "password_reset_token = 'PLANTED-1', phone = 'PLANTED'"],
+    ['a backslash at its end', "phone = '\\', password_reset_token = 'PLANTED-1'"],
+    ['an escaped quote', "phone = E'\\'', password_reset_token = E'PLANTED-1'"],
+    ['dollar quotes after another', "phone = '''', password_reset_token = $t1$PLANTED-1$t1$"],
+    ['dollar quotes', 'password_reset_token = $$PLANTED-1$$'],
+    ['Unicode escapes', "password_reset_token = U&'PLANTED-1'"],
+    ['one that is cut off', `password_reset_token = left('${'PLANTED'.repeat(300)}', 9), phone = 'x'`],
+  ])('%s', async (_name, sets) => {
+    const { url, client } = here();
+    await client.query('ALTER TABLE user_profiles ALTER phone TYPE text');
+    const blocker = await connect(url);
+    await blocker.query('BEGIN');
+    await blocker.query(`UPDATE user_profiles SET ${sets} WHERE id = 1`);
+    const knex = await knexFor(url);
+    const { message } = await up(knex).catch((error) => error);
+    const { holders } = await plan(knex);
+    output.push(message, `${holders}`);
+    for (const text of [message, holders]) {
+      expect(text).toMatch(/idle in transaction, transaction open for .* s: UPDATE user_profiles SET .* = /);
+    }
+    await knex.destroy();
+    await blocker.end();
+  });
+});
+
+describe('row-level security hides no row, and is afterwards as before', () => {
+  const policy = `ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY half ON user_profiles USING (id % 4 = 1) WITH CHECK (id % 4 = 1)`;
+  const security = async () =>
+    (
+      await here().admin.query(
+        `SELECT relrowsecurity, relforcerowsecurity, (SELECT count(*)::int FROM pg_policy WHERE polrelid = c.oid) AS policies
+         FROM pg_class c WHERE oid = 'user_profiles'::regclass`,
+      )
+    ).rows;
+  const forced = [{ relrowsecurity: true, relforcerowsecurity: true, policies: 1 }];
+
+  test.each<[string, Route]>([
+    ['up() and down()', functions],
+    ['script', scripts],
+  ])('%s: moved, filled, archived and given back', async (_name, route) => {
+    const { client, admin } = here();
+    await client.query(`ALTER TABLE user_profiles ALTER email_verified DROP NOT NULL; UPDATE user_profiles SET email_verified = NULL;
+      UPDATE user_profiles SET mfa_backup_codes = '["other"]' WHERE id = 2`);
+    const expected = 'SELECT id, backup_codes FROM user_profiles ORDER BY id';
+    const { rows: codes } = await admin.query(expected);
+    await client.query(policy);
+    output.push(...(await route.up(here())));
+    expect(await security()).toEqual(forced);
+    const { rows: now } = await admin.query(
+      'SELECT count(*) FILTER (WHERE email_verified IS FALSE)::int AS filled, count(mfa_backup_codes)::int AS moved FROM user_profiles',
+    );
+    expect(now).toEqual([{ filled: 20, moved: 10 }]);
+
+    await admin.query("UPDATE user_profiles SET external_id = 'external-' || id, failed_login_attempts = id");
+    output.push(...(await route.down(here())));
+    expect(await security()).toEqual(forced);
+    expect((await admin.query(expected)).rows).toEqual(codes);
+
+    output.push(...(await route.up(here())));
+    expect(await security()).toEqual(forced);
+    const { rows: back } = await admin.query(
+      "SELECT count(*)::int AS n FROM user_profiles WHERE external_id = 'external-' || id AND failed_login_attempts = id",
+    );
+    expect(back).toEqual([{ n: 20 }]);
+  });
+});
