@@ -189,7 +189,7 @@ DECLARE
     this AS (
       SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
              o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-             (SELECT sum(pg_relation_size(t.oid)) FROM tree t) AS bytes,
+             size.bytes, size.relations,
              (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
               FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
               WHERE i.indrelid = c.oid AND i.indisprimary
@@ -199,6 +199,7 @@ DECLARE
       JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles o ON o.oid = c.relowner
       JOIN pg_roles me ON me.rolname = current_user
+      CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, count(*) AS relations FROM tree) size
       WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
     ),
 
@@ -414,7 +415,10 @@ DECLARE
     narrowing AS (
       SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                        WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                       WHEN this.bytes > 16777216 THEN 'it would rewrite ' || pg_size_pretty(this.bytes) END AS reason
+                       WHEN this.bytes + (this.relations - 1) * 1048576 > 16777216
+                       THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
+                                   CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
+                  END AS reason
       FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
       WHERE c.verdict = 'narrow'
     ),

@@ -50,7 +50,7 @@ renaming (from_name, to_name, type, move_where, empty) AS (
 this AS (
   SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
          o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-         (SELECT sum(pg_relation_size(t.oid)) FROM tree t) AS bytes,
+         size.bytes, size.relations,
          (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
           FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
           WHERE i.indrelid = c.oid AND i.indisprimary
@@ -60,6 +60,7 @@ this AS (
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_roles o ON o.oid = c.relowner
   JOIN pg_roles me ON me.rolname = current_user
+  CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, count(*) AS relations FROM tree) size
   WHERE c.oid = ${target}
 ),
 

@@ -31,6 +31,8 @@ export const policy = {
   silence: 15_000,
   /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
   rewriteLimit: 16 * 1024 * 1024,
+  /** What a partition adds to that, however small it is: its files and indexes are made anew. In bytes. */
+  rewriteOfPartition: 1024 * 1024,
 } as const;
 
 /** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. */

@@ -91,7 +91,10 @@ ${
 narrowing AS (
   SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                    WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                   WHEN this.bytes > ${policy.rewriteLimit} THEN 'it would rewrite ' || pg_size_pretty(this.bytes) END AS reason
+                   WHEN this.bytes + (this.relations - 1) * ${policy.rewriteOfPartition} > ${policy.rewriteLimit}
+                   THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
+                               CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
+              END AS reason
   FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
   WHERE c.verdict = 'narrow'
 ),
