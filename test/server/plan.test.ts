@@ -1,7 +1,7 @@
 import type { Knex } from 'knex';
 import { plan } from '../../migrations/0016_add_security_fields';
 import { dataOf, schemaOf } from '../support/catalog';
-import { connect, databasePerTest } from '../support/database';
+import { connect, databasePerTest, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { migrateWith } from '../support/routes';
 
@@ -19,7 +19,8 @@ const words = async (direction?: 'up' | 'down') =>
 test('it says, in order, exactly what is then done', async () => {
   const planned = await words();
   const before = await everything();
-  expect(planned).toHaveLength(14);
+  // Before 11: also that it rewrites the table.
+  expect(planned).toHaveLength(serverVersion < 11 ? 15 : 14);
   expect(await everything()).toEqual(before);
   expect(await migrateWith(knex, 'up')).toEqual(planned);
   expect(await words()).toEqual([]);
