@@ -42,8 +42,7 @@ export const conflicts = [
          format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: '
                 'about %s rows, %s',
                 (SELECT sum(greatest(c.reltuples, 0))::bigint FROM tree JOIN pg_class c ON c.oid = tree.oid),
-                pg_size_pretty(this.bytes)), NULL, NULL, NULL,
-         'Choose a quiet hour if that is much.'
+                pg_size_pretty(this.bytes)), NULL, NULL, NULL, NULL
   FROM this
   WHERE current_setting('server_version_num')::integer < 110000
     AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add' AND fill IS NOT NULL)`,
