@@ -8,11 +8,12 @@ import { startTestServer, testCluster } from '../test/support/server';
 import { charts } from './charts';
 import { measureCommand } from './measure/command';
 import type { Context } from './measure/context';
-import { measureLockByDelay, measureLockByRows } from './measure/lock';
+import { measureByDelay } from './measure/delay';
+import { measureByRows } from './measure/rows';
 import { measureBatch, measureBehindTransaction, measureUnderLoad } from './measure/waits';
 import { measureWayBack } from './measure/way-back';
+import { machine, type Results } from './measured';
 import { withMeasured } from './readme';
-import { machine, type Results } from './results';
 import { allTables, terminal } from './tables';
 import { targets } from './targets';
 import * as tools from './tools';
@@ -56,8 +57,8 @@ async function measure(isFull: boolean, rounds: number): Promise<Results> {
   };
   try {
     const command = await measureCommand(context);
-    const byDelay = await measureLockByDelay(context);
-    const lockByRows = await measureLockByRows(context);
+    const byDelay = await measureByDelay(context);
+    const lockByRows = await measureByRows(context);
     const underLoad = await measureUnderLoad(context);
     const [behindTransaction, batch] = await Promise.all([
       measureBehindTransaction(context),

@@ -1,5 +1,5 @@
+import type { Results } from './measured';
 import { chartTitles } from './readme';
-import type { Results } from './results';
 
 /** Colours that can be told apart, by everybody, on a white page and on a dark one. */
 export const colours: Readonly<Record<string, string>> = {
@@ -70,38 +70,52 @@ export async function charts(results: Results): Promise<Record<string, string>> 
 
 async function svg(title: string, values: readonly object[], specification: object): Promise<string> {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
-  const { spec } = vegaLite.compile({
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    title: { text: title, anchor: 'start', fontSize: 15, offset: 12 },
-    data: { values },
-    background: 'transparent',
-    padding: 8,
-    config: {
-      font: 'system-ui, sans-serif',
-      title: { color: ink },
-      axis: {
-        labelColor: ink,
-        titleColor: ink,
-        domainColor: ink,
-        tickColor: ink,
-        gridColor: ink,
-        gridOpacity: 0.25,
-        titleFontWeight: 'normal',
-        labelFontSize: 11,
-        titleFontSize: 12,
+  const { spec } = vegaLite.compile(
+    {
+      $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+      title: { text: title, anchor: 'start', fontSize: 15, offset: 12 },
+      data: { values },
+      background: 'transparent',
+      padding: 8,
+      config: {
+        font: 'system-ui, sans-serif',
+        title: { color: ink },
+        axis: {
+          labelColor: ink,
+          titleColor: ink,
+          domainColor: ink,
+          tickColor: ink,
+          gridColor: ink,
+          gridOpacity: 0.25,
+          titleFontWeight: 'normal',
+          labelFontSize: 11,
+          titleFontSize: 12,
+        },
+        header: { labelColor: ink, titleColor: ink, labelFontSize: 12 },
+        legend: { labelColor: ink, titleColor: ink, labelFontSize: 12, symbolOpacity: 1 },
+        view: { stroke: null },
       },
-      header: { labelColor: ink, titleColor: ink, labelFontSize: 12 },
-      legend: { labelColor: ink, titleColor: ink, labelFontSize: 12, symbolOpacity: 1 },
-      view: { stroke: null },
+      ...specification,
     },
-    ...specification,
-  });
+    { logger },
+  );
   const text = await new vega.View(vega.parse(spec), { renderer: 'none' }).toSVG();
   return text.replace(
     /(<svg[^>]*>)/,
     `$1\n<title>${title}</title>\n<metadata>${JSON.stringify(values)}</metadata>\n`,
   );
 }
+
+/** Warnings are about what may go wrong with other data: one dropped, an error is thrown. */
+const logger = {
+  level: () => 0,
+  error: (message: string) => {
+    throw new Error(message);
+  },
+  warn: () => logger,
+  info: () => logger,
+  debug: () => logger,
+};
 
 function colour(results: Results, legend: object | null = { title: null, orient: 'bottom' }) {
   const ids = Object.keys(colours);

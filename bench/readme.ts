@@ -1,4 +1,4 @@
-import type { Results } from './results';
+import type { Results } from './measured';
 import { count, keysOf, markdown, rowCount, time } from './tables';
 
 const begin = '<!-- Written by npm run bench: begin -->';
@@ -13,7 +13,7 @@ export function withMeasured(readme: string, results: Results): string {
 
 /** The charts and a few figures. */
 export function measured(results: Results): string {
-  const { lockByDelay, lockByRows, waits, wayBack, command, roundTrips } = results;
+  const { lockByDelay, lockByRows, waits, wayBack, command, commandByDelay, roundTrips } = results;
   const most = keysOf(lockByRows).at(-1) ?? '';
   const shown = ['ours', 'knex', 'node-pg-migrate', 'separate-alters', 'one-alter'];
   const rows: [string, (tool: string) => string][] = [
@@ -26,6 +26,7 @@ export function measured(results: Results): string {
     ['... in a batch with 5 s of other work', (tool) => time(waits.batch[tool])],
     ['values lost by taking it back and forth', (tool) => lost(wayBack[tool])],
     ['the whole command', (tool) => time(command[tool]?.wall)],
+    ['... with 20 ms to the server', (tool) => time(commandByDelay[tool]?.['20'])],
   ];
   return `
 ![${chartTitles.delay}](bench/charts/delay.svg)

@@ -1,4 +1,4 @@
-import type { Results } from './results';
+import type { Results } from './measured';
 import type { Figure } from './statistics';
 
 /** A table whose columns are tools: the first cell of a row says what was measured. */
@@ -24,7 +24,7 @@ export const rowCount = (rows: string | number) => Number(rows).toLocaleString('
 
 /** Everything that was measured, for the terminal. */
 export function allTables(results: Results): Table[] {
-  const { command, roundTrips, lockByDelay, lockByRows, waits, wayBack } = results;
+  const { command, commandByDelay, roundTrips, lockByDelay, lockByRows, waits, wayBack } = results;
   const table = (
     title: string,
     of: Readonly<Record<string, unknown>>,
@@ -37,6 +37,10 @@ export function allTables(results: Results): Table[] {
   return [
     table('The whole command, 1,000 rows', command, [
       ['wall time', (tool) => time(command[tool]?.wall)],
+      ...keysOf(commandByDelay).map((delay): [string, (tool: string) => string] => [
+        `wall time, ${delay} ms of delay each way`,
+        (tool) => time(commandByDelay[tool]?.[delay]),
+      ]),
       ['memory, MB', (tool) => count(command[tool]?.memory)],
     ]),
     table('ACCESS EXCLUSIVE is held', lockByRows, [

@@ -1,4 +1,4 @@
-import type { Results } from './results';
+import type { Results } from './measured';
 import type { Figure } from './statistics';
 import { rowCount } from './tables';
 

@@ -7,5 +7,5 @@ declare module 'vega' {
   export function parse(specification: unknown): unknown;
 }
 declare module 'vega-lite' {
-  export function compile(specification: object): { spec: unknown };
+  export function compile(specification: object, options: { logger: object }): { spec: unknown };
 }

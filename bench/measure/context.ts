@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { rotated } from '../statistics';
+import { type Figure, rotated } from '../statistics';
 import { type Table, tableWith } from '../table';
 import type { Tool } from '../tools';
 import type { Watcher } from '../watcher';
@@ -77,6 +77,15 @@ export async function withTable<T>(
   } finally {
     await table.database.close();
   }
+}
+
+/** Figures by tool, and then by rows or by delay. */
+export type FiguresByKey = Readonly<Record<string, Readonly<Record<string, Figure>>>>;
+
+/** The same with one more key for these tools. */
+export function withKey(found: FiguresByKey, key: number, figures: Record<string, Figure>): FiguresByKey {
+  const added = Object.entries(figures).map(([tool, figure]) => [tool, { ...found[tool], [key]: figure }]);
+  return { ...found, ...Object.fromEntries(added) };
 }
 
 /** A figure for each tool, by its id. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chartData, colours, ink } from '../../bench/charts';
+import type { Results } from '../../bench/measured';
 import { withMeasured } from '../../bench/readme';
-import type { Results } from '../../bench/results';
 import { project } from '../support/knex';
 
 const text = (path: string) => readFileSync(join(project, path), 'utf8');

@@ -1,11 +1,12 @@
 import { cpus, totalmem } from 'node:os';
 import type { CommandFigures } from './measure/command';
-import type { LockFigures, RoundTrips } from './measure/lock';
+import type { FiguresByKey } from './measure/context';
+import type { DelayFigures } from './measure/delay';
 import type { WaitFigures } from './measure/waits';
 import type { WayBackFigures } from './measure/way-back';
 
-/** bench/results.json. Figures are by the id of the tool. */
-export interface Results {
+/** What bench/results.json holds (a module of that name would be mistaken for it). Figures are by the id of the tool. */
+export interface Results extends DelayFigures {
   readonly machine: string;
   readonly versions: Readonly<Record<string, string>>;
   /** Of the PostgreSQL server; the others are as it comes. */
@@ -16,10 +17,7 @@ export interface Results {
   readonly resolution: number;
   /** 1,000 rows. */
   readonly command: Record<string, CommandFigures>;
-  /** 1,000 rows. */
-  readonly roundTrips: Record<string, RoundTrips>;
-  readonly lockByDelay: LockFigures;
-  readonly lockByRows: LockFigures;
+  readonly lockByRows: FiguresByKey;
   readonly waits: {
     readonly underLoad: WaitFigures;
     readonly behindTransaction: WaitFigures;
