@@ -8,7 +8,9 @@ declare global {
 
 /** One server for the whole run; the tests find it in TEST_SERVER_URL, TEST_SERVER_LOG and TEST_SERVER_VERSION. */
 export default async function globalSetup(): Promise<void> {
-  globalThis.testServer = await startTestServer(testCluster({ max_connections: '200' }));
+  globalThis.testServer = await startTestServer(
+    testCluster({ max_connections: '200', max_prepared_transactions: '5' }),
+  );
   process.env['TEST_SERVER_URL'] = globalThis.testServer.url;
   process.env['TEST_SERVER_LOG'] = globalThis.testServer.log;
   const { data } = globalThis.testServer.cluster;

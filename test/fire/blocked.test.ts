@@ -1,0 +1,120 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { schemaOf } from '../support/catalog';
+import { connect, databasePerTest, loadState, urlWith } from '../support/database';
+import { knexCommand } from '../support/knex';
+import { locksLeft, shapeOf } from './profiles';
+
+// Somebody has the table for longer than the command may wait.
+
+const here = databasePerTest();
+/** In milliseconds: what the policy allows a try, and what a busy machine adds. */
+const [lockBudget, noise] = [200, 200];
+
+describe('the deadline', () => {
+  const migrate = (url = here().url) =>
+    knexCommand(['migrate:latest'], { DATABASE_URL: url, MIGRATION_LOCK_DEADLINE: '3' });
+
+  beforeEach(() => loadState(here().client, '0015'));
+
+  test('whoever is in the way is named; nothing is changed and nothing is locked', async () => {
+    const { client, admin, url, owner } = here();
+    const before = await schemaOf(client);
+    const blocker = await connect(urlWith(url, {}));
+    await blocker.query("SET application_name = 'nightly report'");
+    await blocker.query('BEGIN');
+    await blocker.query('SELECT count(*)\nFROM user_profiles');
+    const { rows } = await blocker.query('SELECT pg_backend_pid() AS pid');
+    await blocker.query("SELECT count(*) FROM user_profiles WHERE phone = '555'");
+    const begun = performance.now();
+    const { code, stderr } = await migrate();
+    const seconds = (performance.now() - begun) / 1000;
+    expect(seconds).toBeLessThan(3 + 3);
+    expect(code).toBe(1);
+    const { pid } = rows[0];
+    expect(stderr.split('\n').slice(1)).toEqual([
+      `user_profiles is in use: no ACCESS EXCLUSIVE lock within ${lockBudget} ms`,
+      expect.stringMatching(
+        `^Held by pid ${pid}, user ${owner}, application 'nightly report', idle in transaction, transaction open for [3-9]\\.[0-9] s: SELECT count\\(\\*\\) FROM user_profiles WHERE phone = '\\.\\.\\.`,
+      ),
+      `To end what is in the way: SELECT pg_terminate_backend(${pid});`,
+      expect.stringMatching(
+        /^Given up after \d+ tries in \d\.\d s\. Nothing has changed, and nothing is locked\.$/,
+      ),
+      'To wait longer, in seconds: MIGRATION_LOCK_DEADLINE=600',
+      '',
+    ]);
+    expect(await schemaOf(client)).toEqual(before);
+    expect((await locksLeft(client)).filter((lock) => !JSON.stringify(lock).includes('nightly'))).toEqual([]);
+
+    // What it says to do helps.
+    await admin.query(`SELECT pg_terminate_backend(${pid})`);
+    expect((await migrate()).code).toBe(0);
+    expect(await shapeOf(client)).toBe('after');
+    await blocker.end().catch(() => undefined);
+  });
+
+  test('a role that may not see who it is says so', async () => {
+    const { adminUrl } = here();
+    const blocker = await connect(adminUrl);
+    await blocker.query('BEGIN; SELECT 1 FROM user_profiles');
+    const { stderr } = await migrate();
+    expect(stderr).toMatch(/Held by pid \d+, user postgres, state hidden from this role\n/);
+    await blocker.end();
+  });
+
+  test('a prepared transaction is named as one', async () => {
+    const { client } = here();
+    await client.query("BEGIN; SELECT 1 FROM user_profiles; PREPARE TRANSACTION 'forgotten'");
+    const { stderr } = await migrate();
+    expect(stderr).toContain('Held by a prepared transaction (see pg_prepared_xacts)');
+    await client.query("ROLLBACK PREPARED 'forgotten'");
+  });
+});
+
+test('256 partitions, each with a reader: one budget for all of a try’s locks', async () => {
+  const { client, url } = here();
+  await loadState(client, '0015');
+  await client.query(`
+    ALTER TABLE user_profiles RENAME TO whole;
+    CREATE TABLE user_profiles (LIKE whole INCLUDING DEFAULTS, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+    DO $$ BEGIN FOR i IN 0..255 LOOP
+      EXECUTE format('CREATE TABLE part_%s PARTITION OF user_profiles FOR VALUES FROM (%s) TO (%s)', i, i * 100, i * 100 + 100);
+    END LOOP; END $$;
+    INSERT INTO user_profiles SELECT * FROM whole`);
+  // Sixteen partitions are held at any time, so that all the waits together are longer than a budget, and none alone.
+  let isOver = false;
+  const readers = Array.from({ length: 16 }, async (_, first) => {
+    const reader = await connect(url);
+    while (!isOver) {
+      for (let i = first; i < 256 && !isOver; i += 16) {
+        await reader.query(`BEGIN; SELECT 1 FROM part_${i} LIMIT 1`);
+        await sleep(60);
+        await reader.query('COMMIT');
+      }
+    }
+    await reader.end();
+  });
+  // A reader of the whole table waits for the parent's lock, which is taken first.
+  let longest = 0;
+  const probe = (async () => {
+    const reader = await connect(url);
+    while (!isOver) {
+      const begun = performance.now();
+      await reader.query('SELECT 1 FROM user_profiles WHERE id = 1');
+      longest = Math.max(longest, performance.now() - begun);
+    }
+    await reader.end();
+  })();
+  const { code, stdout } = await knexCommand(['migrate:latest'], {
+    DATABASE_URL: url,
+    MIGRATION_LOCK_DEADLINE: '4',
+  });
+  isOver = true;
+  await Promise.all([...readers, probe]);
+  const tries = stdout.match(/no ACCESS EXCLUSIVE lock within 200 ms/g)?.length ?? 0;
+  process.stderr.write(
+    `256 partitions: ${tries} tries failed, exit code ${code}, longest read ${Math.round(longest)} ms\n`,
+  );
+  expect(tries).toBeGreaterThan(0);
+  expect(longest).toBeLessThan(600 + noise);
+});
