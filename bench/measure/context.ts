@@ -45,8 +45,8 @@ export async function inRotationAtOnce<T>(
   rows: number,
   measure: (table: Table, tool: Tool) => Promise<T>,
 ): Promise<Map<Tool, T[]>> {
-  const tables = new Map<Tool, Table>();
-  for (const tool of tools) tables.set(tool, await tableWith(rows, context.serverUrl));
+  const made = tools.map(async (tool) => [tool, await tableWith(rows, context.serverUrl)] as const);
+  const tables = new Map(await Promise.all(made));
   const found = new Map<Tool, T[]>(tools.map((tool) => [tool, []]));
   for (let round = 0; round < context.rounds; round++) {
     await Promise.all(
