@@ -26,8 +26,11 @@ export class DatabaseClient extends PostgresClient {
   override async checkVersion(connection: Client & { processID?: number }): Promise<string> {
     const [schema = null] = this.searchPath ?? [];
     const { rows } = await connection.query(
-      `SELECT version(), pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS read_only,
-              $1::text IS NULL OR EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS has_schema`,
+      // Qualified: whatever search_path the role has, nobody else's code runs.
+      `SELECT pg_catalog.version(), pg_catalog.pg_backend_pid() AS pid,
+              pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on' AS read_only,
+              $1::pg_catalog.name IS NULL
+                OR EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1) AS has_schema`,
       [schema],
     );
     const [{ version, pid, read_only, has_schema }] = rows;
