@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Environment } from '../../src/database/connection';
 import { connect, freshDatabase, loadState, type TestDatabase, urlWith } from '../support/database';
-import { knexCommand } from '../support/knex';
+import { knexCommand, project, projectCommand } from '../support/knex';
 import { startStandby, startTlsServer, type TestServer } from '../support/server';
 
 let database: TestDatabase;
@@ -215,5 +217,30 @@ describe('a standby', () => {
     const { code, stdout } = await knexCommand(['migrate:list'], { DATABASE_URL: migrated.url });
     expect(code).toBe(0);
     expect(stdout).toContain('Found 1 Completed Migration file/files.\n0016_add_security_fields\n');
+  });
+
+  test('plan shows what is to be done, and that it cannot be done here', async () => {
+    const { code, stdout, stderr } = await projectCommand('plan', [], { DATABASE_URL: empty.url });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' });
+    expect(stdout).toMatch(/conflict: this server is a standby.*\n +Connect to the primary/);
+    expect(stdout).toContain('rename backup_codes to mfa_backup_codes');
+  });
+
+  test.each([
+    ['as the application left it', () => empty, 1],
+    ['migrated', () => migrated, 0],
+  ])('verify, %s', async (_name, server, expected) => {
+    const { code, stderr } = await projectCommand('verify', [], { DATABASE_URL: server().url });
+    expect({ code, stderr }).toEqual({ code: expected, stderr: '' });
+  });
+
+  test('the script', async () => {
+    const client = await connect(empty.url);
+    const script = readFileSync(join(project, 'sql/add_security_fields.sql'), 'utf8');
+    await expect(client.query(script)).rejects.toMatchObject({
+      message: expect.stringContaining('this server is a standby'),
+      hint: expect.stringContaining('Connect to the primary'),
+    });
+    await client.end();
   });
 });
