@@ -103,6 +103,20 @@ test('it passes where a column is wider', async () => {
   expect((await verified(alter('ALTER COLUMN external_id TYPE text'))).asDeclared).toBe(true);
 });
 
+test('whether Knex has it recorded', async () => {
+  const table = 'CREATE TABLE knex_migrations (id serial, name text)';
+  const without = await verified(table);
+  expect([without.recorded, without.asDeclared]).toEqual([false, true]);
+  expect(without.lines.join('\n')).toMatch(
+    /^- not recorded by Knex as 0016_\.\.\.: npx knex migrate:latest records it$/m,
+  );
+  const found = await verified(
+    `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_add_security_fields')`,
+  );
+  expect(found.recorded).toBe(true);
+  expect(found.lines).toContainEqual(expect.stringMatching(/^✓ recorded by Knex/));
+});
+
 test('the hint about jsonb goes once the type is text', async () => {
   expect((await verified(alter('ALTER COLUMN mfa_backup_codes TYPE text'))).hints).toEqual([]);
 });
