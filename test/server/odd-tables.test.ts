@@ -1,0 +1,192 @@
+import { plan } from '../../migrations/0016_add_security_fields';
+import { declaredShape, shapeOf, valuesOf, writeValues } from '../support/application';
+import { dataOf, schemaOf } from '../support/catalog';
+import { databasePerTest } from '../support/database';
+import { knexFor } from '../support/knex';
+import { functions, type Route, scripts } from '../support/routes';
+
+const here = databasePerTest('0015');
+
+const asDeclared = { ...declaredShape, mfa_backup_codes: 'jsonb' };
+const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+
+async function planned() {
+  const knex = await knexFor(here().url);
+  const found = await plan(knex);
+  await knex.destroy();
+  return found;
+}
+
+test('no rows: there and back, and nothing is archived', async () => {
+  await here().client.query('TRUNCATE user_profiles');
+  const before = await everything();
+  await functions.up(here());
+  expect(await shapeOf(here().client)).toEqual(asDeclared);
+  expect(await functions.down(here())).toContainEqual(expect.stringMatching(/no archive/));
+  expect(await everything()).toEqual(before);
+});
+
+describe('column numbers', () => {
+  /** Makes a table of which so many numbers are left: a dropped column keeps its own. */
+  async function leave(left: number) {
+    const { client } = here();
+    const names = Array.from({ length: 1600 - 14 - left }, (_, i) => `gone_${i}`);
+    for (const verb of ['ADD', 'DROP']) {
+      const parts = names.map((name) => `${verb} ${name}${verb === 'ADD' ? ' boolean' : ''}`);
+      await client.query(`ALTER TABLE user_profiles ${parts.join(', ')}`);
+    }
+  }
+
+  test('each time that it is done takes eight; plan counts them, and the last time is refused', async () => {
+    await leave(27);
+    for (const left of [27, 19, 11]) {
+      const { columnsLeft, conflicts, lines } = await planned();
+      expect({ columnsLeft, conflicts }).toEqual({ columnsLeft: left, conflicts: [] });
+      expect(lines[0]).toContain(`${left} more columns are possible`);
+      await functions.up(here());
+      await functions.down(here());
+    }
+    const before = await everything();
+    const message = '8 columns are to be added, and only 3 of the 1,600 column numbers of a table are left';
+    expect((await planned()).conflicts).toMatchObject([{ problem: message }]);
+    await expect(functions.up(here())).rejects.toThrow(`${message}\nColumns that were dropped count too.`);
+    expect(await everything()).toEqual(before);
+  });
+
+  test('the way back to two names needs one as well, and is refused without', async () => {
+    const { client } = here();
+    await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes text');
+    await leave(9);
+    await functions.up(here());
+    const before = await everything();
+    await expect(functions.down(here())).rejects.toThrow(
+      '1 columns are to be added, and only 0 of the 1,600',
+    );
+    expect(await everything()).toEqual(before);
+  });
+});
+
+test.each([
+  ['"Backup_Codes"', 'ALTER TABLE user_profiles RENAME backup_codes TO "Backup_Codes"', 'backup_codes'],
+  ['"External_ID" beside the others', 'ALTER TABLE user_profiles ADD "External_ID" text', 'external_id'],
+])('a name that differs only in case is refused: %s', async (_name, sql, name) => {
+  await here().client.query(sql);
+  const before = await everything();
+  await expect(functions.up(here())).rejects.toThrow(`differs from ${name} only in case`);
+  await expect(functions.up(here())).rejects.toThrow(
+    /ALTER TABLE public\.user_profiles RENAME COLUMN "\w+" TO/,
+  );
+  expect(await everything()).toEqual(before);
+});
+
+describe.each<[string, Route]>([
+  ['up() and down()', functions],
+  ['script', scripts],
+])('inheritance children, %s', (_name, route) => {
+  test('are changed with their parent; without values it is taken back', async () => {
+    const { client } = here();
+    await client.query(`CREATE TABLE archived_profiles (archived_at timestamptz) INHERITS (user_profiles);
+      INSERT INTO archived_profiles SELECT *, now() FROM ONLY user_profiles WHERE id < 3`);
+    const before = await everything();
+    await route.up(here());
+    expect(await shapeOf(client)).toEqual(asDeclared);
+    const { rows } = await client.query(
+      'SELECT count(*)::int AS n FROM archived_profiles WHERE failed_login_attempts = 0',
+    );
+    expect(rows).toEqual([{ n: 2 }]);
+    await route.down(here());
+    expect(await everything()).toEqual(before);
+  });
+
+  test('share keys with their parent, so values that would be lost keep it from being taken back', async () => {
+    const { client } = here();
+    await client.query(`CREATE TABLE archived_profiles () INHERITS (user_profiles);
+      INSERT INTO archived_profiles SELECT * FROM ONLY user_profiles WHERE id < 3`);
+    await route.up(here());
+    await writeValues(client);
+    const before = await everything();
+    await expect(route.down(here())).rejects.toThrow(
+      'holds values that would be dropped, and the table has no primary key by which they could come back',
+    );
+    expect(await everything()).toEqual(before);
+  });
+
+  test('one that has such a column of its own is named', async () => {
+    await here().client.query(
+      'CREATE TABLE archived_profiles (external_id integer) INHERITS (user_profiles)',
+    );
+    await expect(route.up(here())).rejects.toThrow('archived_profiles has a column external_id of its own');
+  });
+});
+
+describe('a text column', () => {
+  test.each(['text', 'varchar(255)', 'varchar(100)'])('of a domain over %s is refused', async (type) => {
+    const { client } = here();
+    await client.query(`CREATE DOMAIN token AS ${type};
+      ALTER TABLE user_profiles ALTER email_verification_token TYPE token`);
+    const before = await everything();
+    await expect(functions.up(here())).rejects.toThrow(
+      'email_verification_token is public.token, and the application needs varchar(255)',
+    );
+    expect(await everything()).toEqual(before);
+  });
+
+  test('of a domain that is only renamed keeps it', async () => {
+    const { client } = here();
+    await client.query(
+      `CREATE DOMAIN codes AS jsonb; ALTER TABLE user_profiles ALTER backup_codes TYPE codes`,
+    );
+    const before = await everything();
+    await functions.up(here());
+    expect(await shapeOf(client)).toEqual({ ...declaredShape, mfa_backup_codes: 'codes' });
+    await functions.down(here());
+    expect(await everything()).toEqual(before);
+  });
+
+  test('with a collation of its own keeps it, there and back', async () => {
+    const { client } = here();
+    await client.query(
+      'ALTER TABLE user_profiles ALTER email_verification_token TYPE varchar(100) COLLATE "C"',
+    );
+    const collation = async () => {
+      const { rows } = await client.query(
+        `SELECT collname FROM pg_attribute a JOIN pg_collation c ON c.oid = attcollation
+         WHERE attrelid = 'user_profiles'::regclass AND attname = 'email_verification_token'`,
+      );
+      return rows[0].collname;
+    };
+    const before = await everything();
+    await functions.up(here());
+    expect(await collation()).toBe('C');
+    await functions.down(here());
+    expect(await everything()).toEqual(before);
+  });
+});
+
+test.each(['repeatable read', 'serializable'])(
+  'two at once, %s by default: never half a change',
+  async (level) => {
+    const { client, admin, name } = here();
+    await functions.up(here());
+    await writeValues(client);
+    const columns = [...Object.keys(declaredShape), 'mfa_backup_codes'];
+    const values = await valuesOf(client, columns);
+    await admin.query(`ALTER DATABASE ${name} SET default_transaction_isolation = '${level}'`);
+    try {
+      for (let round = 0; round < 3; round++) {
+        for (const pair of [
+          ['down', 'down'],
+          ['up', 'up'],
+          ['down', 'up'],
+        ] as const) {
+          await Promise.all(pair.map((direction) => functions[direction](here())));
+        }
+        await functions.up(here());
+        expect(await shapeOf(client)).toEqual(asDeclared);
+        expect(await valuesOf(client, columns)).toEqual(values);
+      }
+    } finally {
+      await admin.query(`ALTER DATABASE ${name} RESET default_transaction_isolation`);
+    }
+  },
+);
