@@ -250,9 +250,9 @@ describe.each(commands)('%s', (command) => {
   });
 });
 
-/** Holds a lock that reading takes, so that a command waits until it is let go. */
+/** Holds a lock that reading takes, so that a command waits until it is let go. Not as the owner, who may have limits. */
 async function reading<T>(work: () => Promise<T>): Promise<T> {
-  const reader = await connect(database.url);
+  const reader = await connect(database.adminUrl);
   await reader.query('BEGIN; SELECT 1 FROM user_profiles LIMIT 1');
   try {
     return await work();
