@@ -7,5 +7,7 @@ module.exports = {
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   testTimeout: 30_000,
+  // Jest would leave one of two cores to whatever else is going on.
+  maxWorkers: '100%',
   collectCoverageFrom: ['src/**/*.ts', '!**/*.d.ts', 'migrations/*.ts'],
 };

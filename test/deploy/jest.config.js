@@ -7,6 +7,4 @@ module.exports = {
   testMatch: ['<rootDir>/test/deploy/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
   testTimeout: 300_000,
-  // On two cores Jest would use one; most of the time is spent in waiting for others.
-  maxWorkers: 2,
 };
