@@ -25,7 +25,7 @@ export interface Plan {
   readonly conflicts: readonly { readonly problem: string; readonly advice: string | null }[];
   /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
   readonly holders: string | null;
-  /** Knex's own lock: free, held by a migration that runs, stale; null where Knex has no table here. */
+  /** Knex's own lock: free, held by a migration that runs, stale; null where there is no table of Knex's to be read. */
   readonly knexLock: 'free' | 'held' | 'stale' | null;
   /** All of this for a reader. */
   readonly lines: readonly string[];
@@ -77,7 +77,7 @@ async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
       .join('.');
     const [state] = (
       await connection.query(
-        `SELECT to_regclass(${connection.escapeLiteral(name)}) IS NOT NULL AS there,
+        `SELECT has_table_privilege(to_regclass(${connection.escapeLiteral(name)})::oid, 'SELECT') AS there,
                 EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
                         WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey} AND l.granted) AS migrating`,
       )

@@ -164,12 +164,15 @@ test('without transactions of Knex', async () => {
   expect(await schemaOf(here().client)).toEqual(before);
 });
 
-test('no second connection to be had: it is made on the first, and that is said', async () => {
+test.each([
+  ['in its transaction', {}],
+  ['without one', { disableTransactions: true }],
+])('no second connection to be had: it is made on the first, %s, and that is said', async (_, migrations) => {
   const { admin, owner, client } = here();
   await loadState(client, '0015');
   // The test's own connection, and one.
   await admin.query(`ALTER ROLE ${owner} CONNECTION LIMIT 2`);
-  expect((await withKnex(latest))[0]).toMatch(
+  expect((await withKnex(latest, migrations))[0]).toMatch(
     /^The change is made on Knex's own connection, as there is no second one: /,
   );
   expect(await shapeOf(client)).toEqual(asDeclared);
