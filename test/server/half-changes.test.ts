@@ -1,3 +1,4 @@
+import { knex as plainKnex } from 'knex';
 import { type Declaration, tableChange } from '../../src/table-change';
 import { schemaOf } from '../support/catalog';
 import { databasePerTest } from '../support/database';
@@ -63,3 +64,24 @@ test.each(halves)('%s: there and back by both routes; plan and verify', async (_
     await knex.destroy();
   }
 });
+
+test.each(halves)(
+  '%s: with a Knex that is configured otherwise, and without the table',
+  async (_, declaration) => {
+    const { client, url } = here();
+    const change = tableChange(declaration);
+    const knex = plainKnex({ client: 'pg', connection: url });
+    try {
+      for (const look of [() => change.plan(knex), () => change.verify(knex), () => change.up(knex)]) {
+        await expect(look()).rejects.toThrow(/^there is no table t on the search_path of/);
+      }
+      await client.query('CREATE TABLE t (id integer PRIMARY KEY, is_on boolean, old text)');
+      expect((await change.plan(knex)).knexLock).toBeNull();
+      expect((await change.verify(knex)).recorded).toBeNull();
+      await migrateWith(knex, 'up', change);
+      expect((await change.verify(knex)).asDeclared).toBe(true);
+    } finally {
+      await knex.destroy();
+    }
+  },
+);
