@@ -544,14 +544,14 @@ DECLARE
         AND s.name NOT IN (SELECT name FROM returned)
       GROUP BY o.name, o.sql_name
       UNION ALL
-      SELECT 'rows', 305, 0, NULL,
+      SELECT 'change', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              'Add a primary key, or save and clear the values yourself.'
       FROM archiving CROSS JOIN this WHERE this.key IS NULL
       UNION ALL
-      SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
+      SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
@@ -559,7 +559,7 @@ DECLARE
       UNION ALL
       -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
       -- moves only where the owner has them switched on.
-      SELECT 'rows', 310, 0, to_name,
+      SELECT 'change', 310, 0, to_name,
              format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
              format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
                     this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
@@ -567,7 +567,7 @@ DECLARE
       JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
       JOIN compared n ON n.name = to_name
       UNION ALL
-      SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
+      SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
              format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                     o.sql_name, k.columns, a.columns, this.sql_name, holds),
              format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
@@ -575,7 +575,7 @@ DECLARE
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
       WHERE k.columns IS NOT NULL
       UNION ALL
-      SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
+      SELECT 'change', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
                      FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
@@ -586,18 +586,18 @@ DECLARE
       FROM ours o CROSS JOIN this
       WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
       UNION ALL
-      SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+      SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
              format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
              NULL, NULL, NULL
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
+      SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this
       UNION ALL
       -- Values that were archived from a wider column need it as wide again.
-      SELECT 'catalog', 420, c.place, c.name,
+      SELECT 'change', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                     ' DEFAULT ' || fill),
              format('ADD COLUMN %I %s%s%s%s', c.name,
@@ -608,18 +608,18 @@ DECLARE
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
       UNION ALL
-      SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
+      SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
       FROM compared WHERE verdict = 'widen'
       UNION ALL
-      SELECT 'catalog', 420, place, name,
+      SELECT 'change', 420, place, name,
              CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE akin AND NOT same_default
       UNION ALL
-      SELECT 'catalog', 420, place, name,
+      SELECT 'change', 420, place, name,
              format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
              format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
              NULL, NULL, NULL
@@ -627,10 +627,10 @@ DECLARE
       WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
         AND (fill IS NOT NULL OR NOT wanted_not_null)
       UNION ALL
-      SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
+      SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
       UNION ALL
-      SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
+      SELECT 'change', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
              format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
                CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
                     ELSE format('%1$I = a.%1$I', c.name) END,
@@ -639,7 +639,7 @@ DECLARE
       GROUP BY this.sql_name, o.name, o.sql_name, k.matches
       UNION ALL
       -- $1: the number of rows that the step before gave back.
-      SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
+      SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
              format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
       FROM returnable o CROSS JOIN this
@@ -664,7 +664,7 @@ DECLARE
                        'The columns as they were: the way back reads it and drops it.'),
              NULL, NULL, NULL
       FROM ours o
-      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
+      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')
       UNION ALL
       SELECT 'prepare', 301, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
@@ -675,14 +675,14 @@ DECLARE
                      WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
              format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
       FROM ours o CROSS JOIN this
-      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
+      WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')
       UNION ALL
-      SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
+      SELECT 'change', position, 0, NULL, verb || ' for the owner, who would not see every row',
              format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
       FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
-      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
+      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE position BETWEEN 305 AND 399 OR position IN (430, 431))
     )
-    SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
+    SELECT phase,
            array_agg(col ORDER BY place, words) AS columns,
            array_agg(words ORDER BY place, words) AS words,
            CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
@@ -690,7 +690,7 @@ DECLARE
            min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
     FROM step CROSS JOIN this
     GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
-             CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
+             CASE WHEN position < 300 THEN words END, this.sql_name
     ORDER BY position, min(place), min(words);
 BEGIN
   LOOP
@@ -740,16 +740,15 @@ BEGIN
         FOR stage IN
           SELECT * FROM (VALUES
             ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-            ('rows', 'ACCESS EXCLUSIVE', lock_budget),
-            ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
+            ('change', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
         LOOP
-          CONTINUE WHEN stage.name IN ('rows', 'catalog')
-            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
+          CONTINUE WHEN stage.name = 'change'
+            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
 
           -- 2. and 8. The lock.
-          budget_left := CASE WHEN stage.name = 'prepare' THEN stage.budget ELSE least(budget_left, stage.budget) END;
+          budget_left := coalesce(stage.budget, budget_left);
           BEGIN
             FOR relation IN relations LOOP
               EXIT WHEN stage.mode IS NULL;
@@ -774,8 +773,6 @@ BEGIN
           END;
 
           IF stage.name = 'prepare' THEN
-            budget_left := NULL;
-
             -- 3. to 5. Look, compare with what is wanted, and get the steps.
             FOR rule IN rules LOOP
               steps := steps || to_jsonb(rule);

@@ -550,20 +550,20 @@ DECLARE
         AND NOT EXISTS (SELECT 1 FROM returnable r CROSS JOIN renaming
                         JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)
       UNION ALL
-      SELECT 'rows', 305, 0, NULL,
+      SELECT 'change', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              'Add a primary key, or save and clear the values yourself.'
       FROM archiving CROSS JOIN this WHERE this.key IS NULL
       UNION ALL
-      SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
+      SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
              NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'down_archive' AND o.oid IS NOT NULL
       UNION ALL
-      SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
+      SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
              format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                     o.sql_name, k.columns, a.columns, this.sql_name, holds),
              format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
@@ -571,7 +571,7 @@ DECLARE
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
       WHERE k.columns IS NOT NULL
       UNION ALL
-      SELECT 'rows', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
+      SELECT 'change', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
              format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
                      FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
@@ -584,7 +584,7 @@ DECLARE
       UNION ALL
       -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none"
       -- under the new name, so that the next up does not take the old value for one that never moved.
-      SELECT 'rows', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
+      SELECT 'change', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
              format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%I IS NULL AND t.%I',
                     this.sql_name, to_name, empty, o.sql_name, k.matches, to_name, move_where), NULL, NULL, NULL
       FROM renaming CROSS JOIN this CROSS JOIN key_of k
@@ -593,18 +593,18 @@ DECLARE
       JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
       WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
       UNION ALL
-      SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+      SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
              format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
              NULL, NULL, NULL
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
+      SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this
       UNION ALL
       -- Values that were archived from a wider column need it as wide again.
-      SELECT 'catalog', 420, c.place, c.name,
+      SELECT 'change', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                     ' DEFAULT ' || fill),
              format('ADD COLUMN %I %s%s%s%s', c.name,
@@ -615,18 +615,18 @@ DECLARE
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
       UNION ALL
-      SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
+      SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
       FROM compared WHERE verdict = 'widen'
       UNION ALL
-      SELECT 'catalog', 420, place, name,
+      SELECT 'change', 420, place, name,
              CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE akin AND NOT same_default
       UNION ALL
-      SELECT 'catalog', 420, place, name,
+      SELECT 'change', 420, place, name,
              format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
              format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
              NULL, NULL, NULL
@@ -634,12 +634,12 @@ DECLARE
       WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
         AND (fill IS NOT NULL OR NOT wanted_not_null)
       UNION ALL
-      SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
+      SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
       UNION ALL
       -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
       -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
-      SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
+      SELECT 'change', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
              format('UPDATE %s SET %I = %I::text::%s WHERE %s', this.sql_name, from_name, to_name, b.wanted_type,
                     CASE WHEN n.type = b.wanted_type THEN format('%I IS NOT NULL', to_name)
                          WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
@@ -651,7 +651,7 @@ DECLARE
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN compared n ON n.name = to_name AND n.found_name = to_name
       UNION ALL
-      SELECT 'catalog', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
+      SELECT 'change', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
              format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
                     this.sql_name, from_name, o.sql_name, k.matches),
              NULL, NULL, NULL
@@ -660,25 +660,25 @@ DECLARE
       JOIN returnable o ON o.role = 'up_archive'
       UNION ALL
       -- A column that is added again may need a default for the rows that are there, and had none.
-      SELECT 'catalog', 450, place, name, format('restore the default of %s', name),
+      SELECT 'change', 450, place, name, format('restore the default of %s', name),
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
       FROM compared WHERE verdict = 'add' AND fill IS DISTINCT FROM wanted_default
       UNION ALL
-      SELECT 'catalog', 455, c.place, c.name, format('restore the comment of %s', c.name),
+      SELECT 'change', 455, c.place, c.name, format('restore the comment of %s', c.name),
              format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, c.name, b.comment), NULL, NULL, NULL
       FROM compared c CROSS JOIN this JOIN shape b ON b.role = 'before' AND b.name = c.name
       WHERE verdict = 'add' AND b.comment IS NOT NULL
       UNION ALL
       -- Rewrites the table, so only where it is small.
-      SELECT 'catalog', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
+      SELECT 'change', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
              format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, name, wanted_type, collate_as),
              format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE length(%I) > %s)', this.sql_name, name, wanted_width),
              format('leave %s as %s: a value in it would not fit into %s', name, short_type, wanted_short_type), NULL
       FROM narrowing CROSS JOIN this WHERE reason IS NULL
       UNION ALL
       -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
-      SELECT 'catalog', 470, place, name, format('make %s NOT NULL', name),
+      SELECT 'change', 470, place, name, format('make %s NOT NULL', name),
              format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
              CASE WHEN this.forced THEN 'SELECT false'
                   ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
@@ -688,7 +688,7 @@ DECLARE
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'catalog', 480, 0, NULL, format('drop %s: all its values are back', o.name),
+      SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name),
              format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
                     o.sql_name, this.sql_name, k.matches),
@@ -705,12 +705,12 @@ DECLARE
     step AS (
       SELECT * FROM rule
       UNION ALL
-      SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
+      SELECT 'change', position, 0, NULL, verb || ' for the owner, who would not see every row',
              format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
       FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
-      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
+      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE position BETWEEN 305 AND 399 OR position IN (430, 431))
     )
-    SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
+    SELECT phase,
            array_agg(col ORDER BY place, words) AS columns,
            array_agg(words ORDER BY place, words) AS words,
            CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
@@ -718,7 +718,7 @@ DECLARE
            min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
     FROM step CROSS JOIN this
     GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
-             CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
+             CASE WHEN position < 300 THEN words END, this.sql_name
     ORDER BY position, min(place), min(words);
 BEGIN
   LOOP
@@ -768,16 +768,15 @@ BEGIN
         FOR stage IN
           SELECT * FROM (VALUES
             ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-            ('rows', 'ACCESS EXCLUSIVE', lock_budget),
-            ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
+            ('change', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
         LOOP
-          CONTINUE WHEN stage.name IN ('rows', 'catalog')
-            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
+          CONTINUE WHEN stage.name = 'change'
+            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
 
           -- 2. and 8. The lock.
-          budget_left := CASE WHEN stage.name = 'prepare' THEN stage.budget ELSE least(budget_left, stage.budget) END;
+          budget_left := coalesce(stage.budget, budget_left);
           BEGIN
             FOR relation IN relations LOOP
               EXIT WHEN stage.mode IS NULL;
@@ -802,8 +801,6 @@ BEGIN
           END;
 
           IF stage.name = 'prepare' THEN
-            budget_left := NULL;
-
             -- 3. to 5. Look, compare with what is wanted, and get the steps.
             FOR rule IN rules LOOP
               steps := steps || to_jsonb(rule);

@@ -8,7 +8,7 @@
  */
 export const policy = {
   /**
-   * All waits of one try for locks that make others wait, added up. Below deadlock_timeout (1 s), so that we
+   * All waits of one try for ACCESS EXCLUSIVE, on the table and its partitions, added up. Below deadlock_timeout (1 s), so that we
    * give way before the server kills anybody.
    */
   lockBudget: 200,

@@ -96,16 +96,15 @@ BEGIN
   FOR stage IN
     SELECT * FROM (VALUES
       ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-      ('rows', 'ACCESS EXCLUSIVE', lock_budget),
-      ('catalog', 'ACCESS EXCLUSIVE', lock_budget),
+      ('change', 'ACCESS EXCLUSIVE', lock_budget),
       ('forget', NULL, NULL)
     ) AS stages (name, mode, budget)
   LOOP
-    CONTINUE WHEN stage.name IN ('rows', 'catalog')
-      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
+    CONTINUE WHEN stage.name = 'change'
+      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
 
     -- 2. and 8. The lock.
-    budget_left := CASE WHEN stage.name = 'prepare' THEN stage.budget ELSE least(budget_left, stage.budget) END;
+    budget_left := coalesce(stage.budget, budget_left);
     BEGIN
       FOR relation IN relations LOOP
         EXIT WHEN stage.mode IS NULL;
@@ -128,8 +127,6 @@ BEGIN
     END;
 
     IF stage.name = 'prepare' THEN
-      budget_left := NULL;
-
       -- 3. to 5. Look, compare with what is wanted, and get the steps.
       FOR rule IN rules LOOP
         steps := steps || to_jsonb(rule);

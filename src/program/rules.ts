@@ -19,7 +19,7 @@ import { wanted } from './wanted';
 /** A row of the rules query. Rows with SQL are steps. */
 export interface Rule {
   /** conflict, warning, note: for the reader. The others: when a step is carried out, and under which lock. */
-  readonly phase: 'conflict' | 'warning' | 'note' | 'prepare' | 'rows' | 'catalog' | 'forget';
+  readonly phase: 'conflict' | 'warning' | 'note' | 'prepare' | 'change' | 'forget';
   /** The columns it is about; one ALTER TABLE can be about several, each with its own words. */
   readonly columns: readonly (string | null)[];
   readonly words: readonly string[];
@@ -111,12 +111,12 @@ step AS (
   SELECT * FROM rule
 ${direction === 'up' ? `  UNION ALL${writeDown}\n` : ''}\
   UNION ALL
-  SELECT 'catalog', position, 0, NULL, verb || ' for the owner, who would not see every row',
+  SELECT 'change', position, 0, NULL, verb || ' for the owner, who would not see every row',
          format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
   FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
-  WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE phase = 'rows' OR position IN (430, 431))
+  WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE position BETWEEN 305 AND 399 OR position IN (430, 431))
 )
-SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS phase,
+SELECT phase,
        array_agg(col ORDER BY place, words) AS columns,
        array_agg(words ORDER BY place, words) AS words,
        CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
@@ -124,7 +124,7 @@ SELECT CASE WHEN phase = 'rows' AND this.forced THEN 'catalog' ELSE phase END AS
        min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
 FROM step CROSS JOIN this
 GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
-         CASE WHEN position < 300 THEN words END, this.forced, this.sql_name
+         CASE WHEN position < 300 THEN words END, this.sql_name
 ORDER BY position, min(place), min(words)`;
 }
 

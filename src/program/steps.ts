@@ -4,7 +4,7 @@ import { literal } from './text';
 /** Rules with SQL: each is one SELECT of the rules query and gives the steps that bring about one thing. */
 
 /** A table of ours is readable by the owner of the changed one alone, whatever the default privileges are. */
-function close(phase: 'prepare' | 'rows', position: number): string {
+function close(phase: 'prepare' | 'change', position: number): string {
   return `
   SELECT '${phase}', ${position}, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
          format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
@@ -31,9 +31,9 @@ export const writeDown = `
                    'The columns as they were: the way back reads it and drops it.'),
          NULL, NULL, NULL
   FROM ours o
-  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))
+  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')
   UNION ALL${close('prepare', 301)}
-  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase IN ('rows', 'catalog'))`;
+  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')`;
 
 /** up, both names: old values that are not the new ones; [] and NULL both mean none. */
 export const differingValues = `\
@@ -55,20 +55,20 @@ export const valuesToDrop = `\
 export function archive(direction: Direction): string[] {
   return [
     `
-  SELECT 'rows', 305, 0, NULL,
+  SELECT 'change', 305, 0, NULL,
          format('%s holds values that would be dropped, and the table has no primary key by which they could '
                 'come back', columns),
          NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
          'Add a primary key, or save and clear the values yourself.'
   FROM archiving CROSS JOIN this WHERE this.key IS NULL`,
     `
-  SELECT 'rows', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
+  SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
          NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
          format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                 'Then run this again.', o.sql_name)
   FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL`,
     `
-  SELECT 'rows', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
+  SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
          format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                 o.sql_name, k.columns, a.columns, this.sql_name, holds),
          format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
@@ -76,10 +76,10 @@ export function archive(direction: Direction): string[] {
   FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = '${direction}_archive'
   WHERE k.columns IS NOT NULL`,
     `
-${close('rows', 321)}
+${close('change', 321)}
   WHERE o.role = '${direction}_archive' AND EXISTS (SELECT 1 FROM archiving)`,
     `
-  SELECT 'rows', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
+  SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
          format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
          NULL, NULL, NULL
   FROM compared CROSS JOIN this
@@ -91,7 +91,7 @@ export const upRows = [
   `
   -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
   -- moves only where the owner has them switched on.
-  SELECT 'rows', 310, 0, to_name,
+  SELECT 'change', 310, 0, to_name,
          format('move {rows} values of %s into %s (their owners may want new ones)', from_name, to_name),
          format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::text <> %6$L',
                 this.sql_name, to_name, from_name, n.type, move_where, empty), NULL, NULL, NULL
@@ -104,7 +104,7 @@ export const downRows = [
   `
   -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none"
   -- under the new name, so that the next up does not take the old value for one that never moved.
-  SELECT 'rows', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
+  SELECT 'change', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
          format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%I IS NULL AND t.%I',
                 this.sql_name, to_name, empty, o.sql_name, k.matches, to_name, move_where), NULL, NULL, NULL
   FROM renaming CROSS JOIN this CROSS JOIN key_of k
@@ -116,12 +116,12 @@ export const downRows = [
 
 export const catalog = [
   `
-  SELECT 'catalog', 410, 0, taker, format('rename %s to %s', giver, taker),
+  SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
          format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
   FROM renamed CROSS JOIN this`,
   `
   -- Values that were archived from a wider column need it as wide again.
-  SELECT 'catalog', 420, c.place, c.name,
+  SELECT 'change', 420, c.place, c.name,
          format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                 ' DEFAULT ' || fill),
          format('ADD COLUMN %I %s%s%s%s', c.name,
@@ -132,18 +132,18 @@ export const catalog = [
   LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
   WHERE verdict = 'add'`,
   `
-  SELECT 'catalog', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
+  SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
          format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
   FROM compared WHERE verdict = 'widen'`,
   `
-  SELECT 'catalog', 420, place, name,
+  SELECT 'change', 420, place, name,
          CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
               ELSE format('set the default of %s to %s', name, wanted_default) END,
          CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
               ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
   FROM compared WHERE akin AND NOT same_default`,
   `
-  SELECT 'catalog', 420, place, name,
+  SELECT 'change', 420, place, name,
          format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
          format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
          NULL, NULL, NULL
@@ -151,13 +151,13 @@ export const catalog = [
   WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
     AND (fill IS NOT NULL OR NOT wanted_not_null)`,
   `
-  SELECT 'catalog', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
+  SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
   FROM compared WHERE verdict = 'drop'`,
 ];
 
 export const upCatalog = [
   `
-  SELECT 'catalog', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
+  SELECT 'change', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
          format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
            CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
                 ELSE format('%1$I = a.%1$I', c.name) END,
@@ -166,7 +166,7 @@ export const upCatalog = [
   GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
   `
   -- $1: the number of rows that the step before gave back.
-  SELECT 'catalog', 440, 0, NULL, format('drop %s: all its values are back', o.name),
+  SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
          format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
   FROM returnable o CROSS JOIN this
@@ -182,7 +182,7 @@ export const downCatalog = [
   `
   -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
   -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
-  SELECT 'catalog', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
+  SELECT 'change', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
          format('UPDATE %s SET %I = %I::text::%s WHERE %s', this.sql_name, from_name, to_name, b.wanted_type,
                 CASE WHEN n.type = b.wanted_type THEN format('%I IS NOT NULL', to_name)
                      WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
@@ -194,7 +194,7 @@ export const downCatalog = [
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
   JOIN compared n ON n.name = to_name AND n.found_name = to_name`,
   `
-  SELECT 'catalog', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
+  SELECT 'change', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
          format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
                 this.sql_name, from_name, o.sql_name, k.matches),
          NULL, NULL, NULL
@@ -203,25 +203,25 @@ export const downCatalog = [
   JOIN returnable o ON o.role = 'up_archive'`,
   `
   -- A column that is added again may need a default for the rows that are there, and had none.
-  SELECT 'catalog', 450, place, name, format('restore the default of %s', name),
+  SELECT 'change', 450, place, name, format('restore the default of %s', name),
          CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
               ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
   FROM compared WHERE verdict = 'add' AND fill IS DISTINCT FROM wanted_default`,
   `
-  SELECT 'catalog', 455, c.place, c.name, format('restore the comment of %s', c.name),
+  SELECT 'change', 455, c.place, c.name, format('restore the comment of %s', c.name),
          format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, c.name, b.comment), NULL, NULL, NULL
   FROM compared c CROSS JOIN this JOIN shape b ON b.role = 'before' AND b.name = c.name
   WHERE verdict = 'add' AND b.comment IS NOT NULL`,
   `
   -- Rewrites the table, so only where it is small.
-  SELECT 'catalog', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
+  SELECT 'change', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
          format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, name, wanted_type, collate_as),
          format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE length(%I) > %s)', this.sql_name, name, wanted_width),
          format('leave %s as %s: a value in it would not fit into %s', name, short_type, wanted_short_type), NULL
   FROM narrowing CROSS JOIN this WHERE reason IS NULL`,
   `
   -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
-  SELECT 'catalog', 470, place, name, format('make %s NOT NULL', name),
+  SELECT 'change', 470, place, name, format('make %s NOT NULL', name),
          format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
          CASE WHEN this.forced THEN 'SELECT false'
               ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
@@ -241,7 +241,7 @@ export const downCatalog = [
   SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
   FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
   `
-  SELECT 'catalog', 480, 0, NULL, format('drop %s: all its values are back', o.name),
+  SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name),
          format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
                 o.sql_name, this.sql_name, k.matches),
