@@ -213,6 +213,7 @@ const disturbances: readonly Disturbance[] = [
   ),
   {
     name: 'the network stalled',
+    full: 5,
     disturb: async () => proxy.stall(),
     ends: tellsOfTheLoss,
     mend: async () => {
@@ -237,16 +238,16 @@ const cases = disturbances.flatMap((one, i) => {
 });
 
 describe.each(commands)('%s', (command) => {
-  test.each(cases)('$name $moment', async ({ disturb, mend, ends, times, moment }) => {
+  test.each(cases)('$name $moment', async ({ name, disturb, mend, ends, times, moment }) => {
     for (let i = 0; i < times; i++) {
       const running = await begin(command);
       await moments[moment](running, () => disturb(running));
       const outcome = await running.outcome;
-      if (process.env['SHOW']) process.stderr.write(`${outcome.code} ${outcome.stdout} ${outcome.stderr}\n`);
       const isFree = await ends?.(outcome, command);
       await mend?.();
       await expectRecovery(command, command === 'migrate:down' && !isFree);
     }
+    process.stderr.write(`${command}, ${name} ${moment}: ${times} times, recovered each time\n`);
   });
 });
 
