@@ -60,6 +60,7 @@ export async function run(
   direction: Direction,
   around: Surroundings = surroundings(),
 ): Promise<void> {
+  const { interrupted, stopListening } = interruption();
   const own = ownClient(knex);
   // Opened while the first connection still looks.
   const opening = own.acquireConnection().then(
@@ -76,17 +77,33 @@ export async function run(
         batch,
         program(change, direction, around.ignoreDependents),
         change.table,
+        interrupted,
         around,
       );
       await batch.query(endBatch, [JSON.stringify(settings)]);
+      if (interrupted.aborted) {
+        around.report(`${interrupted.reason} came too late: ${change.table} has been changed.`);
+      }
     });
   } catch (error) {
     throw explained(error);
   } finally {
+    stopListening();
     const { connection } = { connection: undefined, ...(await opening) };
     if (connection) await own.releaseConnection(connection);
     await own.destroy();
   }
+}
+
+/** The first SIGINT or SIGTERM ends the work in order. The second one ends the process. */
+function interruption(): { interrupted: AbortSignal; stopListening: () => void } {
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => stop.abort(signal);
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  return {
+    interrupted: stop.signal,
+    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
+  };
 }
 
 /**
@@ -153,22 +170,23 @@ async function untilDone(
   batch: Connection,
   statement: string,
   table: string,
+  interrupted: AbortSignal,
   { report, sleep, deadline }: Surroundings,
 ): Promise<void> {
-  const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals) => {
-    stop.abort(signal);
-    if (batch !== connection) {
-      batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
-    }
+  const cancel = () => {
+    if (batch === connection) return;
+    batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
   };
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  interrupted.addEventListener('abort', cancel);
   connection.on('notice', onNotice);
   const started = performance.now();
   try {
     for (let tries = 1; ; tries++) {
+      if (interrupted.aborted) {
+        throw new UserError(`${interrupted.reason}: ended. ${table} is as it was, and nothing is locked.`);
+      }
       const stopWatching = watch(connection, batch);
       const failure = await tryOnce(statement)
         .then(
@@ -176,26 +194,18 @@ async function untilDone(
           (error: DatabaseError) => error,
         )
         .finally(stopWatching);
-      if (!failure) {
-        if (stop.signal.aborted) report(`${stop.signal.reason} came too late: ${table} has been changed.`);
-        return;
-      }
+      if (!failure) return;
       const isInUse = failure.code === '55P03' || failure.code === '40P01';
-      // After a signal it may be the cancelled one.
-      if (!isInUse && !(stop.signal.aborted && failure.code === '57014')) throw failure;
-      if (!stop.signal.aborted) {
-        const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
-        const waited = performance.now() - started;
-        if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline);
-        report(`${failure.message}. Try ${tries}; the next one in ${seconds(pause)} s. ${failure.detail}`);
-        await sleep(pause, stop.signal);
-      }
-      if (stop.signal.aborted) {
-        throw new UserError(`${stop.signal.reason}: ended. ${table} is as it was, and nothing is locked.`);
-      }
+      if (!isInUse && !(interrupted.aborted && failure.code === '57014')) throw failure;
+      if (interrupted.aborted) continue;
+      const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
+      const waited = performance.now() - started;
+      if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline);
+      report(`${failure.message}. Try ${tries}; the next one in ${seconds(pause)} s. ${failure.detail}`);
+      await sleep(pause, interrupted);
     }
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    interrupted.removeEventListener('abort', cancel);
     connection.off('notice', onNotice);
   }
 }

@@ -251,6 +251,20 @@ describe.each(commands)('%s', (command) => {
   });
 });
 
+test.each(['SIGINT', 'SIGTERM'] as const)('%s while the second connection is opened', async (signal) => {
+  await bringTo('after');
+  const slow = await startProxy(database.url, { delay: 40 });
+  try {
+    const { child, outcome } = beginKnex(['migrate:down'], { DATABASE_URL: slow.url(database.url) });
+    while (slow.counted.connections < 2) await sleep(5);
+    child.kill(signal);
+    expect(await endsBySignal(await outcome, 'migrate:down')).toBe(true);
+    expect(await shapeOf(client)).toBe('after');
+  } finally {
+    await slow.close();
+  }
+});
+
 /** Holds a lock that reading takes, so that a command waits until it is let go. Not as the owner, who may have limits. */
 async function reading<T>(work: () => Promise<T>): Promise<T> {
   const reader = await connect(database.adminUrl);
