@@ -256,7 +256,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s while the second connection is ope
   const slow = await startProxy(database.url, { delay: 40 });
   try {
     const { child, outcome } = beginKnex(['migrate:down'], { DATABASE_URL: slow.url(database.url) });
-    while (slow.counted.connections < 2) await sleep(5);
+    while (slow.counted.connections < 2 && child.exitCode === null) await sleep(5);
     child.kill(signal);
     expect(await endsBySignal(await outcome, 'migrate:down')).toBe(true);
     expect(await shapeOf(client)).toBe('after');
