@@ -34,7 +34,7 @@ interface Load {
 }
 
 /** Eight connections that read and write without a pause, one whose transactions stay open, one that watches the others. */
-async function underLoad(work: () => Promise<void>): Promise<Load> {
+async function underLoad(work: (longestWait: () => number) => Promise<void>): Promise<Load> {
   const load: Load = {
     statements: 0,
     counted: new Map(),
@@ -98,7 +98,7 @@ async function underLoad(work: () => Promise<void>): Promise<Load> {
   const loops = [...Array.from({ length: 8 }, () => loop(application)), loop(report), loop(watch)];
   try {
     await sleep(1000);
-    await work();
+    await work(() => load.longestWait);
   } finally {
     isOver = true;
     await Promise.all(loops);
@@ -110,7 +110,7 @@ test(`nobody waits long and nothing is lost, with ${people.toLocaleString('en')}
   const { client } = database;
   const summary: string[] = [];
   let values = '';
-  const load = await underLoad(async () => {
+  const load = await underLoad(async (soFar) => {
     for (const command of [
       'migrate:latest',
       'migrate:down',
@@ -125,7 +125,9 @@ test(`nobody waits long and nothing is lost, with ${people.toLocaleString('en')}
       });
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       expect(await shapeOf(client)).toBe(command === 'migrate:latest' ? 'after' : 'before');
-      summary.push(`${command}: ${stdout.split('the next one in').length} tries`);
+      summary.push(
+        `${command}: ${stdout.split('the next one in').length} tries, longest wait so far ${soFar().toFixed(0)} ms`,
+      );
       if (command === 'migrate:latest' && values === '') {
         await useNewColumns(client);
         values = await digest(client);
