@@ -241,12 +241,15 @@ export const downCatalog = [
   SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
   FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
   `
+  -- A trigger may have kept a row from being updated.
   SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name),
-         format('SELECT NOT EXISTS (SELECT 1 FROM %s a WHERE NOT EXISTS (SELECT 1 FROM %s t WHERE %s))',
-                o.sql_name, this.sql_name, k.matches),
-         format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-  FROM returnable o CROSS JOIN this CROSS JOIN key_of k
-  WHERE o.role = 'up_archive'
-    AND EXISTS (SELECT 1 FROM renaming JOIN compared ON name = from_name AND verdict = 'add')`,
+         format('SELECT NOT EXISTS (SELECT 1 FROM %1$s a WHERE NOT EXISTS (SELECT 1 FROM %2$s t WHERE %3$s '
+                'AND t.%4$I::text IS NOT DISTINCT FROM a.%4$I::text))',
+                o.sql_name, this.sql_name, k.matches, from_name),
+         format('%s stays: it holds values that are not back, as of rows that are gone. Look into it, then drop it',
+                o.name), NULL
+  FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
+  JOIN compared b ON b.name = from_name AND b.verdict = 'add'
+  WHERE o.role = 'up_archive'`,
 ];

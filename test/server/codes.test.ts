@@ -124,6 +124,28 @@ test('back to two names: nobody gets codes from a default', async () => {
   expect(await old(1)).toEqual([]);
 });
 
+test.each([
+  [
+    'a trigger that lets no row be updated',
+    `CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER no BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE no()`,
+  ],
+  ['a person who is gone', 'DELETE FROM user_profiles WHERE user_id = 4'],
+])('back to two names: archived values that are not back stay in the archive: %s', async (_, prepared) => {
+  const { client } = here();
+  await loadState(client, 'both-names');
+  await functions.up(here());
+  await client.query(prepared);
+  expect(await functions.down(here())).toContainEqual(
+    expect.stringMatching(
+      /^user_profiles: user_profiles_0016_up_archive stays: it holds values that are not back/,
+    ),
+  );
+  expect((await client.query('SELECT backup_codes FROM user_profiles_0016_up_archive')).rows).toEqual([
+    { backup_codes: codes },
+  ]);
+});
+
 async function old(user: number): Promise<unknown> {
   const { rows } = await here().client.query('SELECT backup_codes FROM user_profiles WHERE user_id = $1', [
     user,
