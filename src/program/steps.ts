@@ -247,7 +247,8 @@ export const downCatalog = [
          format('SELECT NOT EXISTS (SELECT 1 FROM %1$s a WHERE NOT EXISTS (SELECT 1 FROM %2$s t WHERE %3$s '
                 'AND t.%4$I::text IS NOT DISTINCT FROM a.%4$I::text))',
                 o.sql_name, this.sql_name, k.matches, from_name),
-         format('%s stays: it holds values that are not back, as of rows that are gone. Look into it, then drop it',
+         format('%s stays: it holds values that are not back, as of rows that are gone. '
+                'Look into it, then drop it',
                 o.name), NULL
   FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
