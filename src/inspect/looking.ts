@@ -40,12 +40,11 @@ export async function looking<T>(knex: Knex, change: Change, work: (look: Look) 
     } catch (error) {
       if ((error as DatabaseError).code !== '55P03') throw explained(error);
       await connection.query(`${end}; ${aimed}`);
-      const [{ holders: held } = { holders: null }] = await rows<{ holders: string | null }>(
-        holders("'ACCESS EXCLUSIVE'"),
+      const [held] = (await rows<{ holders: string | null }>(holders("'ACCESS EXCLUSIVE'"))).map((row) =>
+        row.holders ? `Held by ${row.holders}` : 'Whoever held it has let go since.',
       );
       throw new UserError(
-        `${tableName(change)} is locked: everybody who reads it waits, and this look would.\n` +
-          `${held ? `Held by ${held}` : 'Whoever held it has let go since.'}\nTry again when it is free.`,
+        `${tableName(change)} is locked: everybody who reads it waits, and this look would.\n${held}\nTry again when it is free.`,
       );
     } finally {
       await connection.query(end).catch(() => undefined);
