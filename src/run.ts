@@ -177,8 +177,18 @@ async function untilDone(
     if (batch === connection) return;
     batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
   };
-  const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
-    report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
+  // A later try says much of what an earlier one has said.
+  const said = new Set<string | undefined>();
+  const onNotice = ({
+    severity,
+    message,
+  }: {
+    severity?: string | undefined;
+    message?: string | undefined;
+  }) => {
+    if (!said.has(message)) report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
+    said.add(message);
+  };
   interrupted.addEventListener('abort', cancel);
   connection.on('notice', onNotice);
   const started = performance.now();

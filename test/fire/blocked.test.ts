@@ -26,10 +26,13 @@ describe('the deadline', () => {
     const { rows } = await blocker.query('SELECT pg_backend_pid() AS pid');
     await blocker.query("SELECT count(*) FROM user_profiles WHERE phone = '555'");
     const begun = performance.now();
-    const { code, stderr } = await migrate();
+    const { code, stdout, stderr } = await migrate();
     const seconds = (performance.now() - begun) / 1000;
     expect(seconds).toBeLessThan(3 + 3);
     expect(code).toBe(1);
+    // Several tries, and each step said once.
+    expect(stdout.match(/the next one in/g)?.length).toBeGreaterThan(1);
+    expect(stdout.match(/write the shape before/g)).toHaveLength(1);
     const { pid } = rows[0];
     expect(stderr.split('\n').slice(1)).toEqual([
       `user_profiles is in use: no ACCESS EXCLUSIVE lock within ${lockBudget} ms`,
