@@ -1,5 +1,6 @@
 import { execSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { connect } from '../test/support/database';
@@ -46,6 +47,7 @@ const program = new Command('bench')
   });
 
 async function measure(isFull: boolean, rounds: number): Promise<Results> {
+  const [load = 0] = loadavg();
   const server = await startTestServer(testCluster(settings));
   const watcher = await Watcher.connect(server.url);
   const context: Context = {
@@ -67,6 +69,7 @@ async function measure(isFull: boolean, rounds: number): Promise<Results> {
     const wayBack = await measureWayBack(context);
     return {
       machine: machine(),
+      load: Number(load.toFixed(1)),
       versions: await versions(server.url),
       settings,
       rounds,

@@ -8,6 +8,8 @@ import type { WayBackFigures } from './measure/way-back';
 /** What bench/results.json holds (a module of that name would be mistaken for it). Figures are by the id of the tool. */
 export interface Results extends DelayFigures {
   readonly machine: string;
+  /** Its load average before: with other work on it every time is longer, for all tools alike. */
+  readonly load: number;
   readonly versions: Readonly<Record<string, string>>;
   /** Of the PostgreSQL server; the others are as it comes. */
   readonly settings: Readonly<Record<string, string>>;
