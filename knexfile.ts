@@ -18,7 +18,7 @@ export default async function knexConfig(env: Environment = environment()): Prom
     // A function: its errors reach the user as they are, and a command that needs no database starts none.
     connection: () => connection(env),
     // public stays on the path, for what triggers of the application's tables expect there.
-    ...(schema && { searchPath: [schema, 'public'], userParams: { schema } }),
+    ...(schema && { searchPath: [schema, 'public'] }),
     pool: { min: 0, max: 5 },
     // `directory` beside `migrationSource` would undo it.
     migrations: {
