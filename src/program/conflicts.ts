@@ -102,6 +102,13 @@ export const downNotes = [
                 name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
   FROM compared WHERE verdict IN ('leave', 'foreign') AND type <> wanted_type`,
   `
+  SELECT 'note', 252, place, name,
+         format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
+         NULL, NULL, NULL,
+         format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
+                this.sql_name, name, wanted_type, collate_as)
+  FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL`,
+  `
   SELECT 'note', 253, 0, NULL, format('%s stays: its values cannot come back by themselves', o.name),
          NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
   FROM ours o

@@ -17,6 +17,10 @@ function close(phase: 'prepare' | 'change', position: number): string {
   FROM ours o CROSS JOIN this`;
 }
 
+/** Where there is no shape before yet, and something to do. */
+const isToBeWritten =
+  "o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')";
+
 /** up: the shape that it finds, as an empty table of that very shape. */
 export const writeDown = `
   SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
@@ -31,9 +35,9 @@ export const writeDown = `
                    'The columns as they were: the way back reads it and drops it.'),
          NULL, NULL, NULL
   FROM ours o
-  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')
+  WHERE ${isToBeWritten}
   UNION ALL${close('prepare', 301)}
-  WHERE o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')`;
+  WHERE ${isToBeWritten}`;
 
 /** up, both names: old values that are not the new ones; [] and NULL both mean none. */
 export const differingValues = `\
@@ -52,18 +56,21 @@ export const valuesToDrop = `\
   WHERE verdict = 'drop'
   HAVING count(*) > 0`;
 
+/** The query that tells whether any row holds such a value. */
+const anyHeld = "format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds)";
+
 export function archive(direction: Direction): string[] {
   return [
     `
   SELECT 'change', 305, 0, NULL,
          format('%s holds values that would be dropped, and the table has no primary key by which they could '
                 'come back', columns),
-         NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
+         NULL, ${anyHeld}, NULL,
          'Add a primary key, or save and clear the values yourself.'
   FROM archiving CROSS JOIN this WHERE this.key IS NULL`,
     `
   SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
-         NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
+         NULL, ${anyHeld}, NULL,
          format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                 'Then run this again.', o.sql_name)
   FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL`,
@@ -71,7 +78,7 @@ export function archive(direction: Direction): string[] {
   SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
          format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
                 o.sql_name, k.columns, a.columns, this.sql_name, holds),
-         format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
+         ${anyHeld},
          format('no archive: no row has a value in %s', a.columns), NULL
   FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = '${direction}_archive'
   WHERE k.columns IS NOT NULL`,
@@ -114,6 +121,11 @@ export const downRows = [
   WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')`,
 ];
 
+/** The subcommand that gives a column the default that is wanted. */
+const setDefault = `\
+CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
+              ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END`;
+
 export const catalog = [
   `
   SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
@@ -139,8 +151,7 @@ export const catalog = [
   SELECT 'change', 420, place, name,
          CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
               ELSE format('set the default of %s to %s', name, wanted_default) END,
-         CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
-              ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
+         ${setDefault}, NULL, NULL, NULL
   FROM compared WHERE akin AND NOT same_default`,
   `
   SELECT 'change', 420, place, name,
@@ -204,8 +215,7 @@ export const downCatalog = [
   `
   -- A column that is added again may need a default for the rows that are there, and had none.
   SELECT 'change', 450, place, name, format('restore the default of %s', name),
-         CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
-              ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
+         ${setDefault}, NULL, NULL, NULL
   FROM compared WHERE verdict = 'add' AND fill IS DISTINCT FROM wanted_default`,
   `
   SELECT 'change', 455, c.place, c.name, format('restore the comment of %s', c.name),
@@ -231,16 +241,6 @@ export const downCatalog = [
   FROM compared CROSS JOIN this
   WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')`,
   `
-  SELECT 'note', 252, place, name,
-         format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
-         NULL, NULL, NULL,
-         format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
-                this.sql_name, name, wanted_type, collate_as)
-  FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL`,
-  `
-  SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
-  FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
-  `
   -- A trigger may have kept a row from being updated.
   SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
          format('DROP TABLE %s', o.sql_name),
@@ -253,4 +253,7 @@ export const downCatalog = [
   FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
   WHERE o.role = 'up_archive'`,
+  `
+  SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
+  FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,
 ];
