@@ -184,6 +184,11 @@ DECLARE
     renaming (from_name, to_name, type, move_where, empty) AS (
       VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
     ),
+    concerned (name) AS (
+      SELECT name FROM declared
+      UNION ALL
+      SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
+    ),
 
     -- The table. Its key: the primary key, which inheritance (unlike partitioning) does not extend to children.
     this AS (
@@ -313,9 +318,7 @@ DECLARE
       FULL JOIN (
         SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
         FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
-        WHERE s.role = 'found'
-          AND (s.name IN (SELECT name FROM declared)
-            OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+        WHERE s.role = 'found' AND s.name IN (SELECT name FROM concerned)
           -- Without the shape before up nothing is ours to take back.
           AND EXISTS (SELECT 1 FROM ours WHERE role = 'before' AND oid IS NOT NULL)
       ) f ON f.future_name = w.name
@@ -433,9 +436,7 @@ DECLARE
              format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.',
                     this.sql_name, s.name, lower(s.name))
       FROM shape s CROSS JOIN this
-      WHERE s.role = 'found' AND s.name <> lower(s.name)
-        AND (lower(s.name) IN (SELECT name FROM declared)
-          OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+      WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
       UNION ALL
       SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,

@@ -9,9 +9,7 @@ export const conflicts = [
          format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.',
                 this.sql_name, s.name, lower(s.name))
   FROM shape s CROSS JOIN this
-  WHERE s.role = 'found' AND s.name <> lower(s.name)
-    AND (lower(s.name) IN (SELECT name FROM declared)
-      OR lower(s.name) IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))`,
+  WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)`,
   `
   SELECT 'conflict', 110, place, found_name,
          format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,

@@ -29,7 +29,7 @@ function declaredRows({ columns }: Change): string {
 }
 
 /**
- * Paragraph 3, as common table expressions: the declaration (`declared`, `renaming`), the table (`this`) and
+ * Paragraph 3, as common table expressions: the declaration (`declared`, `renaming`, `concerned`), the table (`this`) and
  * the shape of its columns as found, before `up`, and in the archives (`shape`).
  */
 export function look(change: Change): string {
@@ -44,6 +44,11 @@ declared (place, name, type, not_null, default_expr) AS (
 ),
 renaming (from_name, to_name, type, move_where, empty) AS (
   ${renaming}
+),
+concerned (name) AS (
+  SELECT name FROM declared
+  UNION ALL
+  SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
 ),
 
 -- The table. Its key: the primary key, which inheritance (unlike partitioning) does not extend to children.

@@ -57,9 +57,7 @@ ${
   FULL JOIN (
     SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
     FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
-    WHERE s.role = 'found'
-      AND (s.name IN (SELECT name FROM declared)
-        OR s.name IN (SELECT unnest(ARRAY[from_name, to_name]) FROM renaming))
+    WHERE s.role = 'found' AND s.name IN (SELECT name FROM concerned)
 ${
   direction === 'up'
     ? ''
