@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import { type Connection, explained, type KnexClient, withConnection } from './connection';
+import { type Connection, explained, withConnection } from './connection';
 import type { Change } from './declaration';
 import { type BatchBegun, beginBatch, endBatch } from './program/batch';
 import type { Direction } from './program/look';
 import { policy, sleepAfter } from './program/policy';
 import { program } from './program/program';
+import { chosen, ownClient, type Session, watch } from './session';
 import { UserError } from './user-error';
 
 /** What a run takes from outside. */
@@ -42,12 +43,6 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
   };
 }
 
-/** Where tries are made. Each leaves the whole change behind, or nothing. */
-interface Session {
-  readonly connection: Connection;
-  readonly tryOnce: (statement: string) => Promise<unknown>;
-}
-
 /**
  * Makes the change, or takes it back: sends the program, one statement a try, until one succeeds.
  *
@@ -71,7 +66,7 @@ export async function run(
     await withConnection(knex, async (batch) => {
       const { rows } = await batch.query<BatchBegun>(beginBatch(change));
       const [{ holds, settings } = { holds: false, settings: [] }] = rows;
-      const session = await chosen(knex, batch, opening, holds, around);
+      const session = await chosen(knex, batch, opening, holds, around.report);
       await untilDone(
         session,
         batch,
@@ -103,65 +98,6 @@ function interruption(): { interrupted: AbortSignal; stopListening: () => void }
   return {
     interrupted: stop.signal,
     stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
-  };
-}
-
-/**
- * A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. Knex asks
- * it for the version, which a pooler that has no second connection to the server does not answer.
- */
-function ownClient(knex: Knex): KnexClient {
-  const { config, constructor: Client }: KnexClient = knex.client;
-  const limit = policy.secondConnection;
-  return new Client({
-    ...config,
-    acquireConnectionTimeout: limit,
-    pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
-  });
-}
-
-/**
- * A connection of its own, so that the lock ends with the try. In Knex's transaction where that one holds the
- * table already, or where no second connection is to be had.
- */
-async function chosen(
-  knex: Knex,
-  batch: Connection,
-  opening: Promise<{ connection: Connection } | { error: Error }>,
-  holds: boolean,
-  { report }: Surroundings,
-): Promise<Session> {
-  const opened = await opening;
-  if (knex.isTransaction && holds) {
-    report('An earlier migration of this batch holds the table: the change is made in its transaction.');
-  } else if ('error' in opened) {
-    report(`The change is made on Knex's own connection, as there is no second one: ${opened.error.message}`);
-  } else {
-    return alone(opened.connection);
-  }
-  return knex.isTransaction ? withSavepoints(batch) : alone(batch);
-}
-
-function alone(connection: Connection): Session {
-  // In one message it is one transaction, which the server ends by itself whatever becomes of us. Under a
-  // stricter default isolation level the program would see the catalog as it was before the lock.
-  return {
-    connection,
-    tryOnce: (statement) => connection.query(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement}`),
-  };
-}
-
-function withSavepoints(connection: Connection): Session {
-  return {
-    connection,
-    tryOnce: async (statement) => {
-      try {
-        await connection.query(`SAVEPOINT try; ${statement}; RELEASE SAVEPOINT try`);
-      } catch (error) {
-        await connection.query('ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try');
-        throw error;
-      }
-    },
   };
 }
 
@@ -218,26 +154,6 @@ async function untilDone(
     interrupted.removeEventListener('abort', cancel);
     connection.off('notice', onNotice);
   }
-}
-
-/**
- * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for
- * ever. While the one works the other is asked for an answer.
- */
-function watch(connection: Connection, batch: Connection): () => void {
-  if (connection === batch) return () => undefined;
-  let silence: NodeJS.Timeout | undefined;
-  const pulse = setInterval(async () => {
-    if (silence) return;
-    silence = setTimeout(() => void Promise.allSettled([connection.end(), batch.end()]), policy.silence);
-    await batch.query('SELECT 1').catch(() => undefined);
-    clearTimeout(silence);
-    silence = undefined;
-  }, policy.pulse);
-  return () => {
-    clearInterval(pulse);
-    clearTimeout(silence);
-  };
 }
 
 function gaveUp({ message, detail, hint }: DatabaseError, tries: number, waited: number, deadline: number) {
