@@ -13,6 +13,14 @@ export interface KnexClient {
   destroy(): Promise<void>;
 }
 
+/** Where Knex keeps its record, as configured; its lock is in the table of that name with _lock behind it. */
+export function recordTable({ migrations }: Knex.Config): {
+  schemaName: string | undefined;
+  tableName: string;
+} {
+  return { schemaName: migrations?.schemaName, tableName: migrations?.tableName ?? 'knex_migrations' };
+}
+
 /** Runs `work` on the driver's connection under this Knex: its transaction's, or one of its pool. */
 export async function withConnection<T>(
   knex: Knex,

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
-import { knex } from 'knex';
-import knexConfig from '../../knexfile';
 import { plan } from '../../migrations/0016_add_security_fields';
+import { inspect } from './inspect';
 import { main } from './main';
 
 const program = new Command('plan')
@@ -10,15 +9,9 @@ const program = new Command('plan')
   .option('--down', 'what taking it back would do')
   .option('--json', 'for programs')
   .action(async (options: { down?: true; json?: true }) => {
-    const database = knex(await knexConfig());
-    try {
-      const found = await plan(database, options.down ? 'down' : 'up');
-      const { lines, ...data } = found;
-      console.log(options.json ? JSON.stringify(data, null, 2) : lines.join('\n'));
-      process.exitCode = found.conflicts.length > 0 ? 1 : 0;
-    } finally {
-      await database.destroy();
-    }
+    const direction = options.down ? 'down' : 'up';
+    const { conflicts } = await inspect((database) => plan(database, direction), options.json);
+    process.exitCode = conflicts.length > 0 ? 1 : 0;
   });
 
 main(program, 2);

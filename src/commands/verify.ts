@@ -1,7 +1,6 @@
 import { Command } from 'commander';
-import { knex } from 'knex';
-import knexConfig from '../../knexfile';
 import { verify } from '../../migrations/0016_add_security_fields';
+import { inspect } from './inspect';
 import { main } from './main';
 
 const program = new Command('verify')
@@ -10,15 +9,8 @@ const program = new Command('verify')
   .option('--role <name>', 'also: may this role read and write every one of the columns')
   .option('--json', 'for programs')
   .action(async (options: { role?: string; json?: true }) => {
-    const database = knex(await knexConfig());
-    try {
-      const found = await verify(database, options.role);
-      const { lines, ...data } = found;
-      console.log(options.json ? JSON.stringify(data, null, 2) : lines.join('\n'));
-      process.exitCode = found.asDeclared ? 0 : 1;
-    } finally {
-      await database.destroy();
-    }
+    const { asDeclared } = await inspect((database) => verify(database, options.role), options.json);
+    process.exitCode = asDeclared ? 0 : 1;
   });
 
 main(program, 2);

@@ -1,6 +1,6 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
 import { Client } from 'pg';
-import { lost } from '../connection';
+import { lost, recordTable } from '../connection';
 import { UserError } from '../user-error';
 
 interface PostgresError extends Error {
@@ -79,7 +79,7 @@ export class DatabaseClient extends PostgresClient {
    * leave two rows in knex_migrations_lock, a lock that nobody can take. So each is made with its row, by one at a time.
    */
   private madeOnce(query: { sql: string }) {
-    const { tableName = 'knex_migrations' } = this.config.migrations ?? {};
+    const { tableName } = recordTable(this.config);
     const [create, table] = /^create table (.*?) \(/.exec(query.sql) ?? [];
     const isLock = table?.endsWith(`"${tableName}_lock"`);
     if (!create || !(isLock || table?.endsWith(`"${tableName}"`))) return query;

@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import { type KnexClient, withConnection } from '../connection';
+import { type KnexClient, recordTable, withConnection } from '../connection';
 import type { Change } from '../declaration';
 import { advisoryKey } from '../program/batch';
 import { holders } from '../program/lock';
@@ -69,7 +69,7 @@ FROM tree JOIN pg_class c ON c.oid = tree.oid`;
 /** A committed is_locked is `down` or `rollback` at work, or what one left that was killed; `latest` never commits it. */
 async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
   const { config }: KnexClient = knex.client;
-  const { schemaName, tableName = 'knex_migrations' } = config.migrations ?? {};
+  const { schemaName, tableName } = recordTable(config);
   return withConnection(knex, async (connection) => {
     const name = [schemaName, `${tableName}_lock`]
       .filter(Boolean)

@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import type { KnexClient } from '../connection';
+import { type KnexClient, recordTable } from '../connection';
 import type { Change } from '../declaration';
 import { target } from '../program/look';
 import { report } from '../program/report';
@@ -76,7 +76,7 @@ function described(shape: Shape | undefined): string | null {
 
 async function isRecorded(knex: Knex, { id }: Change): Promise<boolean | null> {
   const { config }: KnexClient = knex.client;
-  const { schemaName, tableName: table = 'knex_migrations' } = config.migrations ?? {};
+  const { schemaName, tableName: table } = recordTable(config);
   const schema = schemaName ? knex.schema.withSchema(schemaName) : knex.schema;
   if (!(await schema.hasTable(table))) return null;
   const names: string[] = await knex(table)
