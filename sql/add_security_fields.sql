@@ -167,6 +167,8 @@ DECLARE
     ),
     -- Set it to true to go on although a trigger function reads a column that changes its name.
     ignoring (dependents) AS (VALUES (false)),
+    -- Whether a part of the work may be committed: what is sent once does all of it at once.
+    batches (allowed) AS (VALUES (false)),
 
     -- What is declared: the columns to add, and the one to rename.
     declared (place, name, type, not_null, default_expr) AS (
@@ -185,8 +187,13 @@ DECLARE
     renaming (from_name, to_name, type, move_where, empty) AS (
       VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
     ),
+    -- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
+    staging (name, staged) AS (
+      SELECT * FROM (SELECT name, name || '_0016_new' FROM declared) s (name, staged)
+      WHERE octet_length(staged) <= 63
+    ),
     concerned (name) AS (
-      SELECT name FROM declared
+      SELECT unnest(ARRAY[name, staged]) FROM staging
       UNION ALL
       SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
     ),
@@ -268,6 +275,8 @@ DECLARE
     -- One name gives its column to the other where only the giver is there and only the taker is wanted.
     handover (giver, taker) AS (
       SELECT from_name, to_name FROM renaming
+      UNION ALL
+      SELECT staged, name FROM staging
     ),
     renamed AS (
       SELECT giver, taker FROM handover
@@ -383,12 +392,12 @@ DECLARE
       FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
     ),
     key_of AS (
-      SELECT array_to_string(key, ', ') AS columns,
+      SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
              (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
       FROM this
     ),
 
-    -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+    -- Archives whose rows can still be found by the key.
     returnable AS (
       SELECT o.* FROM ours o CROSS JOIN this
       WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
@@ -399,12 +408,28 @@ DECLARE
                             WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
     ),
     returned AS (
-      SELECT c.place, c.name, c.fill, c.wanted_not_null
+      SELECT c.place, c.name, c.found_name, c.fill, c.wanted_not_null
       FROM compared c
       JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
         AND (a.type = c.wanted_type OR a.family = c.wanted_family)
       JOIN returnable r ON r.role = a.role
-      WHERE c.verdict = 'add'
+      WHERE c.verdict = 'add' OR c.found_name IN (SELECT staged FROM staging)
+    ),
+    -- The archive, where all its values can.
+    emptied AS (
+      SELECT r.* FROM returnable r CROSS JOIN this
+      WHERE r.role = 'down_archive'
+        AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = r.role AND NOT quote_ident(s.name) = ANY (this.key)
+                          AND s.name NOT IN (SELECT name FROM returned))
+    ),
+    -- The archive, where they do in batches. Not where a subscriber would ask for a column of such a name.
+    aside AS (
+      SELECT e.* FROM emptied e CROSS JOIN this CROSS JOIN batches
+      WHERE batches.allowed AND pg_relation_size(e.oid) > 262144 AND NOT this.forced
+        AND NOT EXISTS (SELECT 1 FROM returned WHERE name NOT IN (SELECT name FROM staging))
+        AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
+        AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
+                        WHERE slot_type = 'logical' AND database = current_database())
     ),
 
     -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
@@ -458,6 +483,13 @@ DECLARE
              format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
       FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
       WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
+      UNION ALL
+      SELECT 'conflict', 155, c.place, c.found_name,
+             format('%s is there beside %s, and may hold values on their way back', d.staged, d.name),
+             NULL, NULL, NULL,
+             format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
+                    'then run this again.', d.name, this.sql_name, d.staged)
+      FROM compared c JOIN staging d ON d.staged = c.found_name CROSS JOIN this WHERE c.verdict = 'drop'
       UNION ALL
       SELECT 'conflict', 160, 0, move_where,
              format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
@@ -545,6 +577,40 @@ DECLARE
         AND s.name NOT IN (SELECT name FROM returned)
       GROUP BY o.name, o.sql_name
       UNION ALL
+      SELECT 'stage', 303, c.place, c.name,
+             format('add %s as %s, until it has its values back', c.name, d.staged),
+             format('ADD COLUMN %I %s%s%s%s', d.staged,
+                    CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
+                    ' DEFAULT ' || fill,
+                    CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
+      FROM aside CROSS JOIN staging d CROSS JOIN compared c
+      LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
+      WHERE verdict = 'add' AND d.name = c.name
+      UNION ALL
+      -- Counted is what stays filled: a trigger may have other ideas.
+      SELECT 'batch', 304, place, name,
+             format('fill NULLs of %s with %s, 2,000 at a time, while everybody works on', found_name, fill),
+             format('WITH filled AS (UPDATE %1$s t SET %2$I = %3$s FROM (SELECT %4$s FROM %1$s WHERE %2$I IS NULL '
+                    'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
+                    'SELECT FROM filled WHERE filled IS NOT NULL',
+                    this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
+      FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
+      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+        AND batches.allowed AND this.bytes > 262144 AND NOT this.forced AND k.columns IS NOT NULL
+      UNION ALL
+      SELECT 'batch', 304, 0, NULL,
+             format('give back values from %s, 2,000 at a time, while everybody works on', o.name),
+             format('WITH batch AS (SELECT a.* FROM %1$s a JOIN %2$s t ON %3$s '
+                    'LIMIT 2000 FOR NO KEY UPDATE OF t SKIP LOCKED), '
+                    'moved AS (UPDATE %2$s t SET %4$s FROM batch a WHERE %3$s RETURNING %5$s) '
+                    'DELETE FROM %1$s a USING moved t WHERE %3$s', o.sql_name, this.sql_name, k.matches,
+                    string_agg(
+               format(CASE WHEN wanted_not_null THEN '%1$I = coalesce(a.%2$I, %3$s)' ELSE '%1$I = a.%2$I' END,
+                      s.staged, c.name, fill), ', ' ORDER BY c.place), k.archived), NULL, NULL, NULL
+      FROM aside o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN returned c JOIN staging s ON s.name = c.name
+      GROUP BY o.name, o.sql_name, this.sql_name, k.matches, k.archived
+      HAVING count(*) = count(found_name)
+      UNION ALL
       SELECT 'change', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
@@ -593,18 +659,17 @@ DECLARE
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
+      SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
-      FROM renamed CROSS JOIN this
+      FROM renamed CROSS JOIN this JOIN compared ON name = taker
       UNION ALL
-      -- Values that were archived from a wider column need it as wide again.
       SELECT 'change', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                     ' DEFAULT ' || fill),
              format('ADD COLUMN %I %s%s%s%s', c.name,
                     CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END),
-             NULL, NULL, NULL
+                    ' DEFAULT ' || fill,
+                    CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
@@ -631,11 +696,13 @@ DECLARE
       SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
       FROM compared WHERE verdict = 'drop'
       UNION ALL
-      SELECT 'change', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
-             format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
-               CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
-                    ELSE format('%1$I = a.%1$I', c.name) END,
-               ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
+      SELECT 'change', 430, 0, NULL,
+             format('give back the values of %s{rows} rows from %s',
+                    CASE WHEN count(found_name) > 0 THEN 'the last ' END, o.name),
+             format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s',
+                    this.sql_name, string_agg(
+               format(CASE WHEN wanted_not_null THEN '%1$I = coalesce(a.%2$I, %3$s)' ELSE '%1$I = a.%2$I' END,
+                      c.name, c.name, fill), ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
       FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
       GROUP BY this.sql_name, o.name, o.sql_name, k.matches
       UNION ALL
@@ -643,10 +710,7 @@ DECLARE
       SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
              format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
              format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-      FROM returnable o CROSS JOIN this
-      WHERE o.role = 'down_archive'
-        AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
-                          AND s.name NOT IN (SELECT name FROM returned))
+      FROM emptied o
     ),
 
     -- What frames them, where there is anything to do at all.
@@ -657,10 +721,10 @@ DECLARE
              format('CREATE TABLE %s (%s)', o.sql_name, (
                SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                         CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-               FROM compared WHERE found_name IS NOT NULL))
+               FROM compared WHERE found_name NOT IN (SELECT staged FROM staging)))
              || coalesce((
                SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-               FROM compared WHERE comment IS NOT NULL), '')
+               FROM compared WHERE comment IS NOT NULL AND found_name NOT IN (SELECT staged FROM staging)), '')
              || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
                        'The columns as they were: the way back reads it and drops it.'),
              NULL, NULL, NULL
@@ -686,11 +750,11 @@ DECLARE
     SELECT phase,
            array_agg(col ORDER BY place, words) AS columns,
            array_agg(words ORDER BY place, words) AS words,
-           CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
+           CASE WHEN position IN (303, 420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
              || string_agg(sql, ', ' ORDER BY place, words) AS sql,
            min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
     FROM step CROSS JOIN this
-    GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
+    GROUP BY step.phase, position, CASE WHEN position NOT IN (303, 420, 450) THEN place END,
              CASE WHEN position < 300 THEN words END, this.sql_name
     ORDER BY position, min(place), min(words);
 BEGIN
@@ -712,6 +776,7 @@ BEGIN
         step pg_catalog.jsonb;
         applies pg_catalog.bool;
         touched pg_catalog.int8;
+        again pg_catalog.bool := false;
         conflict pg_catalog.text;
         remedy pg_catalog.text;
         line pg_catalog.text;
@@ -740,13 +805,16 @@ BEGIN
         -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
         FOR stage IN
           SELECT * FROM (VALUES
-            ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+            ('look', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+            ('stage', 'ACCESS EXCLUSIVE', lock_budget),
+            ('batch', NULL, lock_budget),
+            ('prepare', NULL, lock_budget),
             ('change', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
         LOOP
-          CONTINUE WHEN stage.name = 'change'
-            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
+          CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
+            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
           -- 2. and 8. The lock.
           budget_left := coalesce(stage.budget, budget_left);
@@ -773,7 +841,7 @@ BEGIN
             END LOOP;
           END;
 
-          IF stage.name = 'prepare' THEN
+          IF stage.name = 'look' THEN
             -- 3. to 5. Look, compare with what is wanted, and get the steps.
             FOR rule IN rules LOOP
               steps := steps || to_jsonb(rule);
@@ -853,7 +921,11 @@ BEGIN
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
               RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
             END IF;
+            again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
           END LOOP;
+
+          -- A part of the work: what follows begins with a new look, in the transaction after this one.
+          EXIT WHEN again;
         END LOOP;
 
         IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
@@ -875,7 +947,8 @@ BEGIN
           SET LOCAL citus.propagate_set_commands TO DEFAULT;
           SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
         END IF;
-        PERFORM set_config('table_change.target', '', true),
+        PERFORM set_config('table_change.again', again::text, true),
+                set_config('table_change.target', '', true),
                 set_config('row_security', found_row_security, true),
                 set_config('standard_conforming_strings', found_strings, true),
                 set_config('search_path', found_path, true);

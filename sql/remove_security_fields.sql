@@ -166,6 +166,8 @@ DECLARE
     ),
     -- Set it to true to go on although a trigger function reads a column that changes its name.
     ignoring (dependents) AS (VALUES (false)),
+    -- Whether a part of the work may be committed: what is sent once does all of it at once.
+    batches (allowed) AS (VALUES (false)),
 
     -- What is declared: the columns to add, and the one to rename.
     declared (place, name, type, not_null, default_expr) AS (
@@ -184,8 +186,13 @@ DECLARE
     renaming (from_name, to_name, type, move_where, empty) AS (
       VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
     ),
+    -- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
+    staging (name, staged) AS (
+      SELECT * FROM (SELECT name, name || '_0016_new' FROM declared) s (name, staged)
+      WHERE octet_length(staged) <= 63
+    ),
     concerned (name) AS (
-      SELECT name FROM declared
+      SELECT unnest(ARRAY[name, staged]) FROM staging
       UNION ALL
       SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
     ),
@@ -390,12 +397,12 @@ DECLARE
       HAVING count(*) > 0
     ),
     key_of AS (
-      SELECT array_to_string(key, ', ') AS columns,
+      SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
              (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
       FROM this
     ),
 
-    -- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+    -- Archives whose rows can still be found by the key.
     returnable AS (
       SELECT o.* FROM ours o CROSS JOIN this
       WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
@@ -405,16 +412,6 @@ DECLARE
             AND NOT EXISTS (SELECT 1 FROM shape a
                             WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
     ),
-    returned AS (
-      SELECT c.place, c.name, c.fill, c.wanted_not_null
-      FROM compared c
-      JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
-        AND (a.type = c.wanted_type OR a.family = c.wanted_family)
-      JOIN returnable r ON r.role = a.role
-      WHERE c.verdict = 'add'
-    ),
-
-    -- Columns that up widened, and why one stays wide.
     narrowing AS (
       SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                        WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
@@ -551,6 +548,17 @@ DECLARE
         AND NOT EXISTS (SELECT 1 FROM returnable r CROSS JOIN renaming
                         JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)
       UNION ALL
+      -- Counted is what stays filled: a trigger may have other ideas.
+      SELECT 'batch', 304, place, name,
+             format('fill NULLs of %s with %s, 2,000 at a time, while everybody works on', found_name, fill),
+             format('WITH filled AS (UPDATE %1$s t SET %2$I = %3$s FROM (SELECT %4$s FROM %1$s WHERE %2$I IS NULL '
+                    'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
+                    'SELECT FROM filled WHERE filled IS NOT NULL',
+                    this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
+      FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
+      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+        AND batches.allowed AND this.bytes > 262144 AND NOT this.forced AND k.columns IS NOT NULL
+      UNION ALL
       SELECT 'change', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
                     'come back', columns),
@@ -600,18 +608,17 @@ DECLARE
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
-      SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
+      SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
-      FROM renamed CROSS JOIN this
+      FROM renamed CROSS JOIN this JOIN compared ON name = taker
       UNION ALL
-      -- Values that were archived from a wider column need it as wide again.
       SELECT 'change', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                     ' DEFAULT ' || fill),
              format('ADD COLUMN %I %s%s%s%s', c.name,
                     CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                    ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END),
-             NULL, NULL, NULL
+                    ' DEFAULT ' || fill,
+                    CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
       FROM compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
       WHERE verdict = 'add'
@@ -718,11 +725,11 @@ DECLARE
     SELECT phase,
            array_agg(col ORDER BY place, words) AS columns,
            array_agg(words ORDER BY place, words) AS words,
-           CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
+           CASE WHEN position IN (303, 420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
              || string_agg(sql, ', ' ORDER BY place, words) AS sql,
            min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
     FROM step CROSS JOIN this
-    GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
+    GROUP BY step.phase, position, CASE WHEN position NOT IN (303, 420, 450) THEN place END,
              CASE WHEN position < 300 THEN words END, this.sql_name
     ORDER BY position, min(place), min(words);
 BEGIN
@@ -744,6 +751,7 @@ BEGIN
         step pg_catalog.jsonb;
         applies pg_catalog.bool;
         touched pg_catalog.int8;
+        again pg_catalog.bool := false;
         conflict pg_catalog.text;
         remedy pg_catalog.text;
         line pg_catalog.text;
@@ -772,13 +780,16 @@ BEGIN
         -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
         FOR stage IN
           SELECT * FROM (VALUES
-            ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+            ('look', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+            ('stage', 'ACCESS EXCLUSIVE', lock_budget),
+            ('batch', NULL, lock_budget),
+            ('prepare', NULL, lock_budget),
             ('change', 'ACCESS EXCLUSIVE', lock_budget),
             ('forget', NULL, NULL)
           ) AS stages (name, mode, budget)
         LOOP
-          CONTINUE WHEN stage.name = 'change'
-            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
+          CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
+            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
           -- 2. and 8. The lock.
           budget_left := coalesce(stage.budget, budget_left);
@@ -805,7 +816,7 @@ BEGIN
             END LOOP;
           END;
 
-          IF stage.name = 'prepare' THEN
+          IF stage.name = 'look' THEN
             -- 3. to 5. Look, compare with what is wanted, and get the steps.
             FOR rule IN rules LOOP
               steps := steps || to_jsonb(rule);
@@ -885,7 +896,11 @@ BEGIN
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
               RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
             END IF;
+            again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
           END LOOP;
+
+          -- A part of the work: what follows begins with a new look, in the transaction after this one.
+          EXIT WHEN again;
         END LOOP;
 
         IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
@@ -907,7 +922,8 @@ BEGIN
           SET LOCAL citus.propagate_set_commands TO DEFAULT;
           SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
         END IF;
-        PERFORM set_config('table_change.target', '', true),
+        PERFORM set_config('table_change.again', again::text, true),
+                set_config('table_change.target', '', true),
                 set_config('row_security', found_row_security, true),
                 set_config('standard_conforming_strings', found_strings, true),
                 set_config('search_path', found_path, true);

@@ -64,6 +64,8 @@ export interface Change {
   readonly before: string;
   readonly upArchive: string;
   readonly downArchive: string;
+  /** At the end of a column's name while it gets its values back, before the application may see it. */
+  readonly stagedSuffix: string;
 }
 
 // PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
@@ -160,5 +162,6 @@ export function checked(declaration: Declaration): Change {
     before: `${table}_${id}_before`,
     upArchive: `${table}_${id}_up_archive`,
     downArchive: `${table}_${id}_down_archive`,
+    stagedSuffix: `_${id}_new`,
   };
 }

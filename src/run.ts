@@ -70,7 +70,7 @@ export async function run(
       await untilDone(
         session,
         batch,
-        program(change, direction, around.ignoreDependents),
+        program(change, direction, { ...around, inBatches: session.commits }),
         change.table,
         interrupted,
         around,
@@ -127,26 +127,32 @@ async function untilDone(
   };
   interrupted.addEventListener('abort', cancel);
   connection.on('notice', onNotice);
-  const started = performance.now();
+  let started = performance.now();
+  // Without batches a try leaves everything behind, or nothing.
+  let left = 'Nothing has changed, and nothing is locked.';
   try {
     for (let tries = 1; ; tries++) {
-      if (interrupted.aborted) {
-        throw new UserError(`${interrupted.reason}: ended. ${table} is as it was, and nothing is locked.`);
-      }
+      if (interrupted.aborted) throw new UserError(`${interrupted.reason}: ended. ${left}`);
       const stopWatching = watch(connection, batch);
-      const failure = await tryOnce(statement)
+      const { again, failure } = await tryOnce(statement)
         .then(
-          () => undefined,
-          (error: DatabaseError) => error,
+          (again) => ({ again, failure: undefined }),
+          (failure: DatabaseError) => ({ again: false, failure }),
         )
         .finally(stopWatching);
+      if (again) {
+        left = `To the application ${table} is as it was, and nothing is locked. The next run goes on with what is prepared.`;
+        started = performance.now();
+        tries = 0;
+        continue;
+      }
       if (!failure) return;
       const isInUse = failure.code === '55P03' || failure.code === '40P01';
       if (!isInUse && !(interrupted.aborted && failure.code === '57014')) throw failure;
       if (interrupted.aborted) continue;
       const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
       const waited = performance.now() - started;
-      if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline);
+      if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline, left);
       report(`${failure.message}. Try ${tries}; the next one in ${seconds(pause)} s. ${failure.detail}`);
       await sleep(pause, interrupted);
     }
@@ -156,13 +162,19 @@ async function untilDone(
   }
 }
 
-function gaveUp({ message, detail, hint }: DatabaseError, tries: number, waited: number, deadline: number) {
+function gaveUp(
+  { message, detail, hint }: DatabaseError,
+  tries: number,
+  waited: number,
+  deadline: number,
+  left: string,
+) {
   return new UserError(
     [
       message,
       detail,
       hint,
-      `Given up after ${tries} tries in ${seconds(waited)} s. Nothing has changed, and nothing is locked.`,
+      `Given up after ${tries} tries in ${seconds(waited)} s. ${left}`,
       `To wait longer, in seconds: MIGRATION_LOCK_DEADLINE=${Math.max(600, Math.ceil(deadline / 1000) * 5)}`,
     ].join('\n'),
   );

@@ -2,10 +2,13 @@ import type { Knex } from 'knex';
 import type { Connection, KnexClient } from './connection';
 import { policy } from './program/policy';
 
-/** Where tries are made. Each leaves the whole change behind, or nothing. */
+/** Where tries are made. Each leaves the whole change behind, a part of the work that nobody sees, or nothing. */
 export interface Session {
   readonly connection: Connection;
-  readonly tryOnce: (statement: string) => Promise<unknown>;
+  /** Whether each try commits by itself, and so may leave a part of the work behind. */
+  readonly commits: boolean;
+  /** Resolves to whether there is more to do: only where it commits. */
+  readonly tryOnce: (statement: string) => Promise<boolean>;
 }
 
 /**
@@ -49,16 +52,26 @@ function alone(connection: Connection): Session {
   // stricter default isolation level the program would see the catalog as it was before the lock.
   return {
     connection,
-    tryOnce: (statement) => connection.query(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement}`),
+    commits: true,
+    tryOnce: async (statement) => {
+      // A result a statement, which the types of pg do not know.
+      const results: unknown = await connection.query(
+        `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement};
+         SELECT pg_catalog.current_setting('table_change.again') AS again`,
+      );
+      return (results as { rows: { again: string }[] }[]).at(-1)?.rows[0]?.again === 'true';
+    },
   };
 }
 
 function withSavepoints(connection: Connection): Session {
   return {
     connection,
+    commits: false,
     tryOnce: async (statement) => {
       try {
         await connection.query(`SAVEPOINT try; ${statement}; RELEASE SAVEPOINT try`);
+        return false;
       } catch (error) {
         await connection.query('ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try');
         throw error;

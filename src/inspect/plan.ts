@@ -35,7 +35,7 @@ export interface Plan {
 export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
   const knexLock = await stateOfKnexLock(knex);
   return looking(knex, change, async ({ refusals, rows }) => {
-    const found = await rows<Rule>(rules(change, direction, surroundings().ignoreDependents));
+    const found = await rows<Rule>(rules(change, direction, surroundings()));
     const conflicts: Plan['conflicts'][number][] = [...refusals];
     for (const { phase, words, sql, only_if, advice } of found) {
       // A rule with a condition and no SQL refuses where the condition holds.

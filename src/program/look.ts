@@ -45,8 +45,13 @@ declared (place, name, type, not_null, default_expr) AS (
 renaming (from_name, to_name, type, move_where, empty) AS (
   ${renaming}
 ),
+-- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
+staging (name, staged) AS (
+  SELECT * FROM (SELECT name, name || ${literal(change.stagedSuffix)} FROM declared) s (name, staged)
+  WHERE octet_length(staged) <= 63
+),
 concerned (name) AS (
-  SELECT name FROM declared
+  SELECT unnest(ARRAY[name, staged]) FROM staging
   UNION ALL
   SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
 ),

@@ -2,7 +2,7 @@ import type { Change } from '../declaration';
 import { holders, relationsToLock } from './lock';
 import type { Direction } from './look';
 import { policy } from './policy';
-import { rules } from './rules';
+import { type Allowed, rules } from './rules';
 import { aim, refusals, tableName } from './table';
 import { indent, literal } from './text';
 
@@ -15,7 +15,7 @@ import { indent, literal } from './text';
 export function program(
   change: Change,
   direction: Direction,
-  ignoreDependents = false,
+  allowed: Allowed = {},
   around: Around = { declarations: '', body: (tried) => `  ${indent(tried, 2)};` },
 ): string {
   return `DO $program$
@@ -35,7 +35,7 @@ DECLARE${around.declarations}
     FOR${indent(holders('asked_mode', 'asked'), 4)};
 
   -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
-  rules CURSOR FOR${indent(rules(change, direction, ignoreDependents), 4)};
+  rules CURSOR FOR${indent(rules(change, direction, allowed), 4)};
 BEGIN
 ${around.body(attempt(change))}
 END
@@ -68,6 +68,7 @@ function attempt(change: Change): string {
   step pg_catalog.jsonb;
   applies pg_catalog.bool;
   touched pg_catalog.int8;
+  again pg_catalog.bool := false;
   conflict pg_catalog.text;
   remedy pg_catalog.text;
   line pg_catalog.text;
@@ -95,13 +96,16 @@ BEGIN
   -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
   FOR stage IN
     SELECT * FROM (VALUES
-      ('prepare', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+      ('look', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
+      ('stage', 'ACCESS EXCLUSIVE', lock_budget),
+      ('batch', NULL, lock_budget),
+      ('prepare', NULL, lock_budget),
       ('change', 'ACCESS EXCLUSIVE', lock_budget),
       ('forget', NULL, NULL)
     ) AS stages (name, mode, budget)
   LOOP
-    CONTINUE WHEN stage.name = 'change'
-      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'change');
+    CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
+      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
     -- 2. and 8. The lock.
     budget_left := coalesce(stage.budget, budget_left);
@@ -126,7 +130,7 @@ BEGIN
       END LOOP;
     END;
 
-    IF stage.name = 'prepare' THEN
+    IF stage.name = 'look' THEN
       -- 3. to 5. Look, compare with what is wanted, and get the steps.
       FOR rule IN rules LOOP
         steps := steps || to_jsonb(rule);
@@ -204,7 +208,11 @@ BEGIN
       ELSIF step ->> 'otherwise' IS NOT NULL THEN
         RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
       END IF;
+      again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
     END LOOP;
+
+    -- A part of the work: what follows begins with a new look, in the transaction after this one.
+    EXIT WHEN again;
   END LOOP;
 
   IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
@@ -226,7 +234,8 @@ BEGIN
     SET LOCAL citus.propagate_set_commands TO DEFAULT;
     SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
   END IF;
-  PERFORM set_config('table_change.target', '', true),
+  PERFORM set_config('table_change.again', again::text, true),
+          set_config('table_change.target', '', true),
           set_config('row_security', found_row_security, true),
           set_config('standard_conforming_strings', found_strings, true),
           set_config('search_path', found_path, true);

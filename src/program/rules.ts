@@ -1,6 +1,7 @@
 import type { Change } from '../declaration';
 import { conflicts, downNotes, upConflicts } from './conflicts';
 import { dependentRules, dependents } from './dependents';
+import { comingBack, giveBack } from './give-back';
 import { type Direction, look, tree } from './look';
 import { policy } from './policy';
 import {
@@ -9,7 +10,7 @@ import {
   differingValues,
   downCatalog,
   downRows,
-  upCatalog,
+  fillInBatches,
   upRows,
   valuesToDrop,
   writeDown,
@@ -19,7 +20,7 @@ import { wanted } from './wanted';
 /** A row of the rules query. Rows with SQL are steps. */
 export interface Rule {
   /** conflict, warning, note: for the reader. The others: when a step is carried out, and under which lock. */
-  readonly phase: 'conflict' | 'warning' | 'note' | 'prepare' | 'change' | 'forget';
+  readonly phase: 'conflict' | 'warning' | 'note' | 'stage' | 'batch' | 'prepare' | 'change' | 'forget';
   /** The columns it is about; one ALTER TABLE can be about several, each with its own words. */
   readonly columns: readonly (string | null)[];
   readonly words: readonly string[];
@@ -32,25 +33,40 @@ export interface Rule {
   readonly advice: string | null;
 }
 
+/** What the caller allows. */
+export interface Allowed {
+  /** To go on although a trigger function reads a column that changes its name. */
+  readonly ignoreDependents?: boolean;
+  /** To commit a part of the work: the caller sends the program until all of it is done. */
+  readonly inBatches?: boolean;
+}
+
 /**
  * Paragraph 5. What is to be done to the table, and whether it can be: one SELECT over the shapes found
  * and wanted, with no lock and no side effect, that gives a `Rule` a row, in the order of the work.
  */
-export function rules(change: Change, direction: Direction, ignoreDependents = false): string {
+export function rules(
+  change: Change,
+  direction: Direction,
+  { ignoreDependents = false, inBatches = false }: Allowed = {},
+): string {
   const branches = [
     ...dependentRules,
     ...conflicts,
     ...(direction === 'up' ? upConflicts : downNotes),
+    ...fillInBatches,
     ...archive(direction),
     ...(direction === 'up' ? upRows : downRows),
     ...catalog,
-    ...(direction === 'up' ? upCatalog : downCatalog),
+    ...(direction === 'up' ? giveBack : downCatalog),
   ];
   return `
 WITH RECURSIVE
 ${tree},
 -- Set it to true to go on although a trigger function reads a column that changes its name.
 ignoring (dependents) AS (VALUES (${ignoreDependents})),
+-- Whether a part of the work may be committed: what is sent once does all of it at once.
+batches (allowed) AS (VALUES (${inBatches})),
 ${look(change)},
 ${wanted(direction)},
 ${dependents},
@@ -60,12 +76,12 @@ archiving AS (
 ${direction === 'up' ? differingValues : valuesToDrop}
 ),
 key_of AS (
-  SELECT array_to_string(key, ', ') AS columns,
+  SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
          (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
   FROM this
 ),
 
--- Archives whose rows can still be found by the key, and the columns whose values come back from one.
+-- Archives whose rows can still be found by the key.
 returnable AS (
   SELECT o.* FROM ours o CROSS JOIN this
   WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
@@ -75,32 +91,9 @@ returnable AS (
         AND NOT EXISTS (SELECT 1 FROM shape a
                         WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
 ),
-returned AS (
-  SELECT c.place, c.name, c.fill, c.wanted_not_null
-  FROM compared c
-  JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
-    AND (a.type = c.wanted_type OR a.family = c.wanted_family)
-  JOIN returnable r ON r.role = a.role
-  WHERE c.verdict = 'add'
-),
+${direction === 'up' ? comingBack : narrowing},
 
-${
-  direction === 'up'
-    ? ''
-    : `-- Columns that up widened, and why one stays wide.
-narrowing AS (
-  SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
-                   WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                   WHEN this.bytes + (this.relations - 1) * ${policy.rewriteOfPartition} > ${policy.rewriteLimit}
-                   THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
-                               CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
-              END AS reason
-  FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
-  WHERE c.verdict = 'narrow'
-),
-
-`
-}-- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
+-- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
 -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
 rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
 ${inOrder(branches)}
@@ -119,14 +112,27 @@ ${direction === 'up' ? `  UNION ALL${writeDown}\n` : ''}\
 SELECT phase,
        array_agg(col ORDER BY place, words) AS columns,
        array_agg(words ORDER BY place, words) AS words,
-       CASE WHEN position IN (420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
+       CASE WHEN position IN (303, 420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
          || string_agg(sql, ', ' ORDER BY place, words) AS sql,
        min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
 FROM step CROSS JOIN this
-GROUP BY step.phase, position, CASE WHEN position NOT IN (420, 450) THEN place END,
+GROUP BY step.phase, position, CASE WHEN position NOT IN (303, 420, 450) THEN place END,
          CASE WHEN position < 300 THEN words END, this.sql_name
 ORDER BY position, min(place), min(words)`;
 }
+
+/** down: columns that up widened, and why one stays wide. */
+const narrowing = `\
+narrowing AS (
+  SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
+                   WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
+                   WHEN this.bytes + (this.relations - 1) * ${policy.rewriteOfPartition} > ${policy.rewriteLimit}
+                   THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
+                               CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
+              END AS reason
+  FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
+  WHERE c.verdict = 'narrow'
+)`;
 
 /** A union of SELECTs by their position, which is the first number of three digits in each. */
 function inOrder(branches: readonly string[]): string {

@@ -14,7 +14,7 @@ export type ScriptNames = Readonly<Record<Direction, string>>;
  * psql meta-commands and no variables.
  */
 export function script(change: Change, direction: Direction, names: ScriptNames): string {
-  const asked = program(change, direction, false, { declarations: waits, body: loop });
+  const asked = program(change, direction, {}, { declarations: waits, body: loop });
   return `${header(change, direction, names)}
 
 ${asked};

@@ -1,4 +1,5 @@
 import type { Direction } from './look';
+import { policy } from './policy';
 import { literal } from './text';
 
 /** Rules with SQL: each is one SELECT of the rules query and gives the steps that bring about one thing. */
@@ -21,16 +22,19 @@ function close(phase: 'prepare' | 'change', position: number): string {
 const isToBeWritten =
   "o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')";
 
+/** Not of ours, on its way back. */
+const wasThere = 'found_name NOT IN (SELECT staged FROM staging)';
+
 /** up: the shape that it finds, as an empty table of that very shape. */
 export const writeDown = `
   SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
          format('CREATE TABLE %s (%s)', o.sql_name, (
            SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                     CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-           FROM compared WHERE found_name IS NOT NULL))
+           FROM compared WHERE ${wasThere}))
          || coalesce((
            SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-           FROM compared WHERE comment IS NOT NULL), '')
+           FROM compared WHERE comment IS NOT NULL AND ${wasThere}), '')
          || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
                    'The columns as they were: the way back reads it and drops it.'),
          NULL, NULL, NULL
@@ -94,6 +98,23 @@ ${close('change', 321)}
   ];
 }
 
+/** What is done so many rows at a time, before the lock of the change. */
+export const inBatches = `${policy.batch.toLocaleString('en')} at a time, while everybody works on`;
+
+export const fillInBatches = [
+  `
+  -- Counted is what stays filled: a trigger may have other ideas.
+  SELECT 'batch', 304, place, name,
+         format('fill NULLs of %s with %s, ${inBatches}', found_name, fill),
+         format('WITH filled AS (UPDATE %1$s t SET %2$I = %3$s FROM (SELECT %4$s FROM %1$s WHERE %2$I IS NULL '
+                'LIMIT ${policy.batch} FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
+                'SELECT FROM filled WHERE filled IS NOT NULL',
+                this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
+  FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
+  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+    AND batches.allowed AND this.bytes > ${policy.batchFrom} AND NOT this.forced AND k.columns IS NOT NULL`,
+];
+
 export const upRows = [
   `
   -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
@@ -126,23 +147,29 @@ const setDefault = `\
 CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
               ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END`;
 
+/** The subcommand that adds a column. Values that were archived from a wider one need it as wide again. */
+export const addColumn = (name: string) => `\
+format('ADD COLUMN %I %s%s%s%s', ${name},
+                CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
+                ' DEFAULT ' || fill,
+                CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END)`;
+
+export const added = `\
+compared c
+  LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
+  WHERE verdict = 'add'`;
+
 export const catalog = [
   `
-  SELECT 'change', 410, 0, taker, format('rename %s to %s', giver, taker),
+  SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
          format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
-  FROM renamed CROSS JOIN this`,
+  FROM renamed CROSS JOIN this JOIN compared ON name = taker`,
   `
-  -- Values that were archived from a wider column need it as wide again.
   SELECT 'change', 420, c.place, c.name,
          format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                 ' DEFAULT ' || fill),
-         format('ADD COLUMN %I %s%s%s%s', c.name,
-                CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                ' DEFAULT ' || fill, CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END),
-         NULL, NULL, NULL
-  FROM compared c
-  LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
-  WHERE verdict = 'add'`,
+         ${addColumn('c.name')}, NULL, NULL, NULL
+  FROM ${added}`,
   `
   SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
          format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
@@ -164,26 +191,6 @@ export const catalog = [
   `
   SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
   FROM compared WHERE verdict = 'drop'`,
-];
-
-export const upCatalog = [
-  `
-  SELECT 'change', 430, 0, NULL, format('give back the values of {rows} rows from %s', o.name),
-         format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, string_agg(
-           CASE WHEN wanted_not_null THEN format('%1$I = coalesce(a.%1$I, %2$s)', c.name, fill)
-                ELSE format('%1$I = a.%1$I', c.name) END,
-           ', ' ORDER BY c.place), o.sql_name, k.matches), NULL, NULL, NULL
-  FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
-  GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
-  `
-  -- $1: the number of rows that the step before gave back.
-  SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
-         format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
-         format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-  FROM returnable o CROSS JOIN this
-  WHERE o.role = 'down_archive'
-    AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = o.role AND NOT quote_ident(s.name) = ANY (this.key)
-                      AND s.name NOT IN (SELECT name FROM returned))`,
 ];
 
 /** JSON that casts without fail: a list of strings without escapes. */

@@ -13,7 +13,11 @@ ${direction === 'up' ? asDeclared : asBefore}
 
 -- One name gives its column to the other where only the giver is there and only the taker is wanted.
 handover (giver, taker) AS (
-  SELECT ${direction === 'up' ? 'from_name, to_name' : 'to_name, from_name'} FROM renaming
+  ${
+    direction === 'up'
+      ? 'SELECT from_name, to_name FROM renaming\n  UNION ALL\n  SELECT staged, name FROM staging'
+      : 'SELECT to_name, from_name FROM renaming'
+  }
 ),
 renamed AS (
   SELECT giver, taker FROM handover

@@ -51,7 +51,7 @@ export async function useNewColumns(client: Client): Promise<void> {
     WHERE id % 20 = 3`);
 }
 
-/** Which of the two shapes the table has. @throws Error for any other one: half a change */
+/** Which of the two shapes the application sees. @throws Error for any other one: half a change */
 export async function shapeOf(client: Client): Promise<'before' | 'after'> {
   const { rows } = await client.query(`
     SELECT string_agg(format('%s %s%s', attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN '!' END)
@@ -60,9 +60,11 @@ export async function shapeOf(client: Client): Promise<'before' | 'after'> {
     WHERE attrelid = 'user_profiles'::regclass AND attnum > 0 AND NOT attisdropped`);
   const { shape } = rows[0];
   if (shape === after) return 'after';
-  // A large table keeps the wider type.
-  if (shape.replace('token character varying(255)', 'token character varying(100)') === before)
-    return 'before';
+  // A large table keeps the wider type; columns that get their values back have names of their own.
+  const seen = shape
+    .replace('token character varying(255)', 'token character varying(100)')
+    .replaceAll(/, \w+_0016_new [^,]*/g, '');
+  if (seen === before) return 'before';
   throw new Error(`half a change: ${shape}`);
 }
 

@@ -130,7 +130,7 @@ test("in Knex's transaction: a savepoint a try, and the transaction goes on", as
   expect(await isMade()).toBe(true);
 });
 
-const ended = (signal: string) => `${signal}: ended. user_profiles is as it was, and nothing is locked.`;
+const ended = (signal: string) => `${signal}: ended. Nothing has changed, and nothing is locked.`;
 
 describe('a signal', () => {
   test('while it sleeps', async () => {

@@ -1,0 +1,251 @@
+import { checked, type Declaration } from '../../src/declaration';
+import { policy } from '../../src/program/policy';
+import { program } from '../../src/program/program';
+import { tableChange } from '../../src/table-change';
+import { loadProfiles } from '../fire/profiles';
+import { schemaOf } from '../support/catalog';
+import { connect, databasePerTest } from '../support/database';
+import { knexFor } from '../support/knex';
+import { migrate, migrateWith } from '../support/routes';
+
+// Many values come back before the lock of the change, in batches that commit.
+const here = databasePerTest();
+const declaration: Declaration = {
+  id: '16',
+  table: 'user_profiles',
+  add: {
+    attempts: { type: 'integer', notNull: true, default: '0' },
+    token: { type: 'varchar(255)' },
+    locked: { type: 'timestamptz' },
+  },
+};
+const change = tableChange(declaration);
+const people = 6_000;
+/** More than two batches, and more than is given back at once. */
+const holders = 2 * policy.batch + 500;
+
+/** There and back with values, and a digest of them. */
+async function takenBack(): Promise<string> {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  await migrate(url, 'up', change);
+  await client.query(
+    `UPDATE user_profiles SET attempts = id % 5 + 1, token = rpad('t' || id, 80, 'x'), locked = now() + id * interval '1 s' WHERE id <= ${holders}`,
+  );
+  const values = await digest();
+  await migrate(url, 'down', change);
+  return values;
+}
+
+const digest = async () =>
+  (
+    await here().client.query(
+      "SELECT md5(string_agg(concat_ws('|', id, attempts, token, locked), ';' ORDER BY id)) AS digest FROM user_profiles",
+    )
+  ).rows[0].digest as string;
+
+/** Sends the program once, in one transaction, as `run` does, and gives whether there is more to do. */
+async function once(): Promise<boolean> {
+  const results: unknown = await here().client.query(
+    `${program(checked(declaration), 'up', { inBatches: true })}; SELECT current_setting('table_change.again') AS again`,
+  );
+  return (results as { rows: { again: string }[] }[])[1]?.rows[0]?.again === 'true';
+}
+
+const finish: Record<string, () => Promise<unknown>> = {
+  knex: () => migrate(here().url, 'up', change),
+  script: () => here().client.query(change.script('up', { up: 'up.sql', down: 'down.sql' })),
+};
+const columns = async (like: string) =>
+  (
+    await here().client.query(
+      `SELECT attname FROM pg_attribute WHERE attrelid = 'user_profiles'::regclass AND attname LIKE '${like}' AND NOT attisdropped
+       ORDER BY attname`,
+    )
+  ).rows.map(({ attname }) => attname);
+const count = async (what: string) =>
+  (await here().client.query(`SELECT count(*)::int AS n FROM ${what}`)).rows[0].n as number;
+const archive = 'user_profiles_16_down_archive';
+
+test('all come back, in batches, and nothing is left of the archive and the names in between', async () => {
+  const values = await takenBack();
+  const said = await migrate(here().url, 'up', change);
+  expect(said.slice(0, 4)).toEqual([
+    'user_profiles: add attempts as attempts_16_new, until it has its values back',
+    'user_profiles: add token as token_16_new, until it has its values back',
+    'user_profiles: add locked as locked_16_new, until it has its values back',
+    `user_profiles: give back values from ${archive}, 2,000 at a time, while everybody works on`,
+  ]);
+  expect(said).toContain('user_profiles: rename attempts_16_new to attempts');
+  expect(said).toContain(`user_profiles: give back the values of the last 0 rows from ${archive}`);
+  expect(said.at(-1)).toBe(`user_profiles: drop ${archive}: all its values are back`);
+  expect(await digest()).toBe(values);
+  expect(await columns('%\\_new')).toEqual([]);
+  expect((await schemaOf(here().client)).filter((line) => line.includes('archive'))).toEqual([]);
+  const { lines, asDeclared } = await verification();
+  expect(lines.at(-1)).toBe('user_profiles is as declared.');
+  expect(asDeclared).toBe(true);
+  // The shape before is the one without the names in between.
+  await migrate(here().url, 'down', change);
+  expect(await columns('%\\_new')).toEqual([]);
+});
+
+async function verification() {
+  const knex = await knexFor(here().url);
+  try {
+    return await change.verify(knex);
+  } finally {
+    await knex.destroy();
+  }
+}
+
+test.each([1, 2, 3, 4].flatMap((sends) => ['knex', 'script'].map((way) => [sends, way] as const)))(
+  'ended after %d transactions: nothing is lost or seen, and %s goes on from there',
+  async (sends, way) => {
+    const values = await takenBack();
+    for (let sent = 1; sent <= sends; sent++) expect(await once()).toBe(true);
+    // Each value is in one place.
+    const moved = Math.min(holders, (sends - 1) * policy.batch);
+    expect(await count(archive)).toBe(holders - moved);
+    expect(await count('user_profiles WHERE token_16_new IS NOT NULL')).toBe(moved);
+    // The application sees none of it, and the way back has nothing to do.
+    expect(await columns('token')).toEqual([]);
+    expect((await verification()).asDeclared).toBe(false);
+    const before = await schemaOf(here().client);
+    expect(await migrate(here().url, 'down', change)).toContain('user_profiles: nothing to do');
+    expect(await schemaOf(here().client)).toEqual(before);
+    await finish[way]?.();
+    expect(await digest()).toBe(values);
+    expect(await columns('%\\_new')).toEqual([]);
+  },
+);
+
+test('rows that come, go, are held by others or refuse in between', async () => {
+  await takenBack();
+  const { client, url } = here();
+  await client.query(`
+    CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER keep BEFORE UPDATE ON user_profiles FOR EACH ROW WHEN (OLD.id = 7) EXECUTE PROCEDURE keep()`);
+  expect(await once()).toBe(true);
+  const other = await connect(url);
+  try {
+    await client.query('DELETE FROM user_profiles WHERE id = 5');
+    await other.query("BEGIN; UPDATE user_profiles SET phone = '1' WHERE id = 6");
+    while (await once().catch(({ code }) => expect(code).toBe('55P03')));
+    expect(
+      (await client.query(`SELECT id FROM ${archive} ORDER BY id`)).rows.map(({ id }) => Number(id)),
+    ).toEqual([5, 6, 7]);
+    await other.query('COMMIT');
+  } finally {
+    await other.end();
+  }
+  const said = await migrate(url, 'up', change);
+  expect(said.at(-1)).toMatch(/archive stays: it holds values of rows that are gone/);
+  const { rows } = await client.query(
+    'SELECT id::int, token IS NULL AS without FROM user_profiles WHERE id IN (6, 7, 8) ORDER BY id',
+  );
+  expect(rows).toEqual([
+    { id: 6, without: false },
+    { id: 7, without: true },
+    { id: 8, without: false },
+  ]);
+});
+
+test('a column under both names is looked into by a person', async () => {
+  await takenBack();
+  await once();
+  await once();
+  await here().client.query('ALTER TABLE user_profiles ADD token text');
+  await expect(migrate(here().url, 'up', change)).rejects.toThrow(
+    'token_16_new is there beside token, and may hold values on their way back',
+  );
+  expect(await columns('token%')).toEqual(['token', 'token_16_new']);
+});
+
+describe('at once, where no batch may be committed', () => {
+  const expectAtOnce = (said: readonly string[]) => {
+    expect(said.filter((line) => /_new|at a time/.test(line))).toEqual([]);
+    expect(said).toContain(`user_profiles: give back the values of ${holders} rows from ${archive}`);
+  };
+
+  test("in Knex's transaction", async () => {
+    const values = await takenBack();
+    const knex = await knexFor(here().url);
+    try {
+      await knex.transaction(async (trx) => {
+        await trx.raw('LOCK TABLE user_profiles');
+        expectAtOnce((await migrateWith(trx as never, 'up', change)).slice(1));
+      });
+    } finally {
+      await knex.destroy();
+    }
+    expect(await digest()).toBe(values);
+  });
+
+  test('under forced row-level security', async () => {
+    const values = await takenBack();
+    await here().client.query(
+      'ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+    );
+    expectAtOnce(await migrate(here().url, 'up', change));
+    await here().client.query('ALTER TABLE user_profiles NO FORCE ROW LEVEL SECURITY');
+    expect(await digest()).toBe(values);
+  });
+
+  test('where there are few', async () => {
+    await takenBack();
+    await here().client.query(`CREATE TABLE few AS SELECT * FROM ${archive} WHERE id <= 1000; DROP TABLE ${archive};
+                               ALTER TABLE few RENAME TO ${archive}`);
+    const said = await migrate(here().url, 'up', change);
+    expect(said).toContain(`user_profiles: give back the values of 1000 rows from ${archive}`);
+  });
+});
+
+test('it gives up after some batches: what is prepared stays, and that is said', async () => {
+  const values = await takenBack();
+  const { url } = here();
+  const other = await connect(url);
+  await once();
+  try {
+    await other.query('BEGIN; SELECT FROM user_profiles LIMIT 1');
+    process.env['MIGRATION_LOCK_DEADLINE'] = '0';
+    await expect(migrate(url, 'up', change)).rejects.toThrow(
+      /Given up after 1 tries in 0\.\d s\. To the application user_profiles is as it was, and nothing is locked\. The next run goes on/,
+    );
+  } finally {
+    delete process.env['MIGRATION_LOCK_DEADLINE'];
+    await other.end();
+  }
+  await migrate(url, 'up', change);
+  expect(await digest()).toBe(values);
+});
+
+describe('NULLs that are filled', () => {
+  const filling = tableChange({
+    id: '17',
+    table: 'user_profiles',
+    add: { phone: { type: 'varchar(20)', notNull: true, default: "'none'" } },
+  });
+
+  test('in batches', async () => {
+    const { client, url } = here();
+    await loadProfiles(client, people);
+    const said = await migrate(url, 'up', filling);
+    expect(said).toContain(
+      "user_profiles: fill NULLs of phone with 'none', 2,000 at a time, while everybody works on",
+    );
+    expect(said).toContain("user_profiles: fill 0 NULLs of phone with 'none'");
+    expect(await count("user_profiles WHERE phone = 'none'")).toBeGreaterThan(people - 21);
+  });
+
+  test('and that a trigger empties again: it ends, and refuses', async () => {
+    const { client, url } = here();
+    await loadProfiles(client, people);
+    await client.query(`
+      CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.phone := NULL; RETURN NEW; END';
+      CREATE TRIGGER forget BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE forget()`);
+    await expect(migrate(url, 'up', filling)).rejects.toThrow(
+      'a value stands in the way of: make phone NOT NULL',
+    );
+  });
+});
