@@ -187,13 +187,14 @@ DECLARE
     renaming (from_name, to_name, type, move_where, empty) AS (
       VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
     ),
-    -- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
-    staging (name, staged) AS (
-      SELECT * FROM (SELECT name, name || '_0016_new' FROM declared) s (name, staged)
-      WHERE octet_length(staged) <= 63
+    -- What a column is called while it is put aside, its values on their way to or from the archive, and the
+    -- application must not see it. A name has 63 bytes.
+    putting (name, aside) AS (
+      SELECT * FROM (SELECT name, name || '_0016_aside' FROM declared) p (name, aside)
+      WHERE octet_length(aside) <= 63
     ),
     concerned (name) AS (
-      SELECT unnest(ARRAY[name, staged]) FROM staging
+      SELECT unnest(ARRAY[name, aside]) FROM putting
       UNION ALL
       SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
     ),
@@ -276,7 +277,7 @@ DECLARE
     handover (giver, taker) AS (
       SELECT from_name, to_name FROM renaming
       UNION ALL
-      SELECT staged, name FROM staging
+      SELECT aside, name FROM putting
     ),
     renamed AS (
       SELECT giver, taker FROM handover
@@ -384,17 +385,18 @@ DECLARE
       LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
     ),
 
-    -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
-    archiving AS (
-      SELECT quote_ident(from_name) AS columns,
-             format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
-                    from_name, to_name, empty) AS holds
-      FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
-    ),
     key_of AS (
       SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
              (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
       FROM this
+    ),
+    batched AS (
+      SELECT this.* FROM this CROSS JOIN batches
+      WHERE batches.allowed AND this.bytes > 262144 AND this.key IS NOT NULL AND NOT this.forced
+        -- A subscriber would ask for columns of such names.
+        AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
+                        WHERE slot_type = 'logical' AND database = current_database())
+        AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
     ),
 
     -- Archives whose rows can still be found by the key.
@@ -407,13 +409,15 @@ DECLARE
             AND NOT EXISTS (SELECT 1 FROM shape a
                             WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
     ),
+
+    -- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
     returned AS (
       SELECT c.place, c.name, c.found_name, c.fill, c.wanted_not_null
       FROM compared c
       JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
         AND (a.type = c.wanted_type OR a.family = c.wanted_family)
       JOIN returnable r ON r.role = a.role
-      WHERE c.verdict = 'add' OR c.found_name IN (SELECT staged FROM staging)
+      WHERE c.verdict = 'add' OR c.found_name IN (SELECT aside FROM putting)
     ),
     -- The archive, where all its values can.
     emptied AS (
@@ -422,14 +426,17 @@ DECLARE
         AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = r.role AND NOT quote_ident(s.name) = ANY (this.key)
                           AND s.name NOT IN (SELECT name FROM returned))
     ),
-    -- The archive, where they do in batches. Not where a subscriber would ask for a column of such a name.
-    aside AS (
-      SELECT e.* FROM emptied e CROSS JOIN this CROSS JOIN batches
-      WHERE batches.allowed AND pg_relation_size(e.oid) > 262144 AND NOT this.forced
-        AND NOT EXISTS (SELECT 1 FROM returned WHERE name NOT IN (SELECT name FROM staging))
-        AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
-        AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
-                        WHERE slot_type = 'logical' AND database = current_database())
+    -- The archive, where they are too many for once.
+    large AS (
+      SELECT e.* FROM emptied e CROSS JOIN batched
+      WHERE pg_relation_size(e.oid) > 262144
+        AND NOT EXISTS (SELECT 1 FROM returned WHERE name NOT IN (SELECT name FROM putting))
+    ),
+    archiving AS (
+      SELECT quote_ident(from_name) AS columns, quote_ident(from_name) AS taken, 'at once' AS way,
+             format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
+                    from_name, to_name, empty) AS holds
+      FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
     ),
 
     -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
@@ -443,6 +450,13 @@ DECLARE
                     this.sql_name, s.name, lower(s.name))
       FROM shape s CROSS JOIN this
       WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
+      UNION ALL
+      SELECT 'conflict', 105, c.place, p.aside,
+             format('%s is there beside %s, and may hold values on their way', p.aside, p.name), NULL, NULL, NULL,
+             format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
+                    'then run this again.', p.name, this.sql_name, p.aside)
+      FROM putting p CROSS JOIN this JOIN compared c ON c.found_name = p.aside
+      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = p.name)
       UNION ALL
       SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
@@ -483,13 +497,6 @@ DECLARE
              format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)
       FROM renaming JOIN compared o ON o.name = from_name JOIN compared n ON n.name = to_name
       WHERE o.verdict = 'drop' AND n.type <> o.type AND n.type NOT IN ('text', 'character varying')
-      UNION ALL
-      SELECT 'conflict', 155, c.place, c.found_name,
-             format('%s is there beside %s, and may hold values on their way back', d.staged, d.name),
-             NULL, NULL, NULL,
-             format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
-                    'then run this again.', d.name, this.sql_name, d.staged)
-      FROM compared c JOIN staging d ON d.staged = c.found_name CROSS JOIN this WHERE c.verdict = 'drop'
       UNION ALL
       SELECT 'conflict', 160, 0, move_where,
              format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
@@ -578,14 +585,14 @@ DECLARE
       GROUP BY o.name, o.sql_name
       UNION ALL
       SELECT 'stage', 303, c.place, c.name,
-             format('add %s as %s, until it has its values back', c.name, d.staged),
-             format('ADD COLUMN %I %s%s%s%s', d.staged,
+             format('add %s as %s, until it has its values back', c.name, p.aside),
+             format('ADD COLUMN %I %s%s%s%s', p.aside,
                     CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
                     ' DEFAULT ' || fill,
                     CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
-      FROM aside CROSS JOIN staging d CROSS JOIN compared c
+      FROM large CROSS JOIN putting p CROSS JOIN compared c
       LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
-      WHERE verdict = 'add' AND d.name = c.name
+      WHERE verdict = 'add' AND p.name = c.name
       UNION ALL
       -- Counted is what stays filled: a trigger may have other ideas.
       SELECT 'batch', 304, place, name,
@@ -594,9 +601,8 @@ DECLARE
                     'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
                     'SELECT FROM filled WHERE filled IS NOT NULL',
                     this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
-      FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
+      FROM compared CROSS JOIN batched this CROSS JOIN key_of k
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-        AND batches.allowed AND this.bytes > 262144 AND NOT this.forced AND k.columns IS NOT NULL
       UNION ALL
       SELECT 'batch', 304, 0, NULL,
              format('give back values from %s, 2,000 at a time, while everybody works on', o.name),
@@ -606,8 +612,8 @@ DECLARE
                     'DELETE FROM %1$s a USING moved t WHERE %3$s', o.sql_name, this.sql_name, k.matches,
                     string_agg(
                format(CASE WHEN wanted_not_null THEN '%1$I = coalesce(a.%2$I, %3$s)' ELSE '%1$I = a.%2$I' END,
-                      s.staged, c.name, fill), ', ' ORDER BY c.place), k.archived), NULL, NULL, NULL
-      FROM aside o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN returned c JOIN staging s ON s.name = c.name
+                      p.aside, c.name, fill), ', ' ORDER BY c.place), k.archived), NULL, NULL, NULL
+      FROM large o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN returned c JOIN putting p ON p.name = c.name
       GROUP BY o.name, o.sql_name, this.sql_name, k.matches, k.archived
       HAVING count(*) = count(found_name)
       UNION ALL
@@ -623,6 +629,7 @@ DECLARE
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'up_archive' AND o.oid IS NOT NULL
+      WHERE way <> 'continued'
       UNION ALL
       -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value
       -- moves only where the owner has them switched on.
@@ -634,10 +641,16 @@ DECLARE
       JOIN compared o ON o.name = from_name AND o.verdict = 'drop'
       JOIN compared n ON n.name = to_name
       UNION ALL
-      SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-             format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
-                    o.sql_name, k.columns, a.columns, this.sql_name, holds),
-             format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
+      SELECT 'change', 320, 0, NULL,
+             format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
+                             WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
+                             ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
+             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
+                    || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
+                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
+                    CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+             CASE way WHEN 'at once'
+                      THEN format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds) END,
              format('no archive: no row has a value in %s', a.columns), NULL
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'up_archive'
       WHERE k.columns IS NOT NULL
@@ -653,10 +666,13 @@ DECLARE
       FROM ours o CROSS JOIN this
       WHERE o.role = 'up_archive' AND EXISTS (SELECT 1 FROM archiving)
       UNION ALL
-      SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+      -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
+      SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
+             format('fill {rows} NULLs of %s with %s', found_name, fill),
+             format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
+                    CASE WHEN in_batches THEN name ELSE found_name END, fill),
              NULL, NULL, NULL
-      FROM compared CROSS JOIN this
+      FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
       SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
@@ -694,7 +710,7 @@ DECLARE
         AND (fill IS NOT NULL OR NOT wanted_not_null)
       UNION ALL
       SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
-      FROM compared WHERE verdict = 'drop'
+      FROM compared WHERE verdict = 'drop' AND NOT EXISTS (SELECT 1 FROM archiving WHERE way = 'begun')
       UNION ALL
       SELECT 'change', 430, 0, NULL,
              format('give back the values of %s{rows} rows from %s',
@@ -721,10 +737,10 @@ DECLARE
              format('CREATE TABLE %s (%s)', o.sql_name, (
                SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                         CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-               FROM compared WHERE found_name NOT IN (SELECT staged FROM staging)))
+               FROM compared WHERE found_name NOT IN (SELECT aside FROM putting)))
              || coalesce((
                SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-               FROM compared WHERE comment IS NOT NULL AND found_name NOT IN (SELECT staged FROM staging)), '')
+               FROM compared WHERE comment IS NOT NULL AND found_name NOT IN (SELECT aside FROM putting)), '')
              || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
                        'The columns as they were: the way back reads it and drops it.'),
              NULL, NULL, NULL
@@ -895,7 +911,17 @@ BEGIN
               EXECUTE format('SET LOCAL lock_timeout = %L',
                              ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
-                EXECUTE step ->> 'sql';
+                BEGIN
+                  EXECUTE step ->> 'sql';
+                EXCEPTION WHEN not_null_violation THEN
+                  -- A NULL has come since the batches that filled them.
+                  FOR line IN
+                    SELECT s ->> 'sql' FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill'
+                  LOOP
+                    EXECUTE line;
+                  END LOOP;
+                  EXECUTE step ->> 'sql';
+                END;
                 GET DIAGNOSTICS touched = ROW_COUNT;
               EXCEPTION WHEN lock_not_available OR internal_error THEN
                 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
@@ -924,7 +950,9 @@ BEGIN
             again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
           END LOOP;
 
-          -- A part of the work: what follows begins with a new look, in the transaction after this one.
+          -- A part of the work: the rest begins with a new look, in the transaction after this one.
+          again := again OR stage.name = 'change'
+            AND EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'again');
           EXIT WHEN again;
         END LOOP;
 

@@ -186,13 +186,14 @@ DECLARE
     renaming (from_name, to_name, type, move_where, empty) AS (
       VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
     ),
-    -- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
-    staging (name, staged) AS (
-      SELECT * FROM (SELECT name, name || '_0016_new' FROM declared) s (name, staged)
-      WHERE octet_length(staged) <= 63
+    -- What a column is called while it is put aside, its values on their way to or from the archive, and the
+    -- application must not see it. A name has 63 bytes.
+    putting (name, aside) AS (
+      SELECT * FROM (SELECT name, name || '_0016_aside' FROM declared) p (name, aside)
+      WHERE octet_length(aside) <= 63
     ),
     concerned (name) AS (
-      SELECT unnest(ARRAY[name, staged]) FROM staging
+      SELECT unnest(ARRAY[name, aside]) FROM putting
       UNION ALL
       SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
     ),
@@ -386,20 +387,18 @@ DECLARE
       LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
     ),
 
-    -- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
-    archiving AS (
-      SELECT string_agg(quote_ident(found_name), ', ' ORDER BY c.place, found_name) AS columns,
-             string_agg(CASE WHEN d.default_expr IS NULL THEN format('%I IS NOT NULL', found_name)
-                             ELSE format('%I::text IS DISTINCT FROM (%s)::text', found_name, d.default_expr) END,
-                        ' OR ' ORDER BY c.place, found_name) AS holds
-      FROM compared c LEFT JOIN declared d ON d.name = c.found_name
-      WHERE verdict = 'drop'
-      HAVING count(*) > 0
-    ),
     key_of AS (
       SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
              (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
       FROM this
+    ),
+    batched AS (
+      SELECT this.* FROM this CROSS JOIN batches
+      WHERE batches.allowed AND this.bytes > 262144 AND this.key IS NOT NULL AND NOT this.forced
+        -- A subscriber would ask for columns of such names.
+        AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
+                        WHERE slot_type = 'logical' AND database = current_database())
+        AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
     ),
 
     -- Archives whose rows can still be found by the key.
@@ -411,6 +410,39 @@ DECLARE
           WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
             AND NOT EXISTS (SELECT 1 FROM shape a
                             WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
+    ),
+
+    -- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
+    going AS (
+      SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
+             was.name IS NOT NULL AS is_aside, p.aside, coalesce(d.default_expr, 'NULL') AS empty,
+             -- A value is what is not the default with which up would add the column again. As text where the type
+             -- is another by now.
+             format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
+                         WHEN c.type = d.type AND c.type <> 'json' THEN '%1$I IS DISTINCT FROM %2$s'
+                         ELSE '%1$I::text IS DISTINCT FROM (%2$s)::text' END, found_name, d.default_expr) AS holds
+      FROM compared c
+      LEFT JOIN putting was ON was.aside = c.found_name
+      LEFT JOIN putting p ON p.name = c.found_name
+      LEFT JOIN declared d ON d.name = coalesce(was.name, c.found_name)
+      WHERE c.verdict = 'drop'
+    ),
+    archiving AS (
+      SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
+             string_agg(quote_ident(found_name), ', ' ORDER BY place, name) AS taken,
+             string_agg(format('%I = %s', found_name, empty), ', ') AS emptied,
+             string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
+             CASE WHEN bool_or(is_aside)
+                    AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
+                    AND NOT EXISTS (SELECT 1 FROM going g WHERE (g.name, g.type) NOT IN
+                                      (SELECT a.name, a.type FROM shape a WHERE a.role = 'down_archive'))
+                  THEN 'continued'
+                  WHEN bool_and(aside IS NOT NULL) AND EXISTS (SELECT 1 FROM batched)
+                    AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'down_archive')
+                  THEN 'begun'
+                  ELSE 'at once' END AS way
+      FROM going
+      HAVING count(*) > 0
     ),
     narrowing AS (
       SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
@@ -434,6 +466,13 @@ DECLARE
                     this.sql_name, s.name, lower(s.name))
       FROM shape s CROSS JOIN this
       WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
+      UNION ALL
+      SELECT 'conflict', 105, c.place, p.aside,
+             format('%s is there beside %s, and may hold values on their way', p.aside, p.name), NULL, NULL, NULL,
+             format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
+                    'then run this again.', p.name, this.sql_name, p.aside)
+      FROM putting p CROSS JOIN this JOIN compared c ON c.found_name = p.aside
+      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = p.name)
       UNION ALL
       SELECT 'conflict', 110, place, found_name,
              format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
@@ -555,9 +594,19 @@ DECLARE
                     'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
                     'SELECT FROM filled WHERE filled IS NOT NULL',
                     this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
-      FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
+      FROM compared CROSS JOIN batched this CROSS JOIN key_of k
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-        AND batches.allowed AND this.bytes > 262144 AND NOT this.forced AND k.columns IS NOT NULL
+      UNION ALL
+      SELECT 'batch', 304, 0, NULL,
+             format('archive values of %s in %s, 2,000 at a time, while everybody works on', a.columns, o.name),
+             format('WITH held AS (SELECT %1$s, %2$s FROM %3$s WHERE %4$s LIMIT 2000 FOR NO KEY UPDATE), '
+                    'emptied AS (UPDATE %3$s t SET %5$s FROM held a WHERE %6$s RETURNING %7$s) '
+                    'INSERT INTO %8$s (%1$s, %9$s) SELECT a.* FROM held a JOIN emptied t ON %6$s',
+                    k.columns, a.taken, this.sql_name, a.holds, a.emptied, k.matches, k.archived, o.sql_name,
+                    a.columns),
+             NULL, NULL, NULL
+      FROM archiving a CROSS JOIN batched this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
+      WHERE a.way = 'continued'
       UNION ALL
       SELECT 'change', 305, 0, NULL,
              format('%s holds values that would be dropped, and the table has no primary key by which they could '
@@ -571,11 +620,18 @@ DECLARE
              format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                     'Then run this again.', o.sql_name)
       FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'down_archive' AND o.oid IS NOT NULL
+      WHERE way <> 'continued'
       UNION ALL
-      SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-             format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
-                    o.sql_name, k.columns, a.columns, this.sql_name, holds),
-             format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds),
+      SELECT 'change', 320, 0, NULL,
+             format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
+                             WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
+                             ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
+             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
+                    || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
+                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
+                    CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+             CASE way WHEN 'at once'
+                      THEN format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds) END,
              format('no archive: no row has a value in %s', a.columns), NULL
       FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
       WHERE k.columns IS NOT NULL
@@ -602,15 +658,22 @@ DECLARE
       JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
       WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
       UNION ALL
-      SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-             format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+      -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
+      SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
+             format('fill {rows} NULLs of %s with %s', found_name, fill),
+             format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
+                    CASE WHEN in_batches THEN name ELSE found_name END, fill),
              NULL, NULL, NULL
-      FROM compared CROSS JOIN this
+      FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
       SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
       FROM renamed CROSS JOIN this JOIN compared ON name = taker
+      UNION ALL
+      SELECT 'change', 411, g.place, g.name, format('put %s aside as %s', g.name, g.aside),
+             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, g.name, g.aside), NULL, NULL, NULL
+      FROM going g CROSS JOIN archiving CROSS JOIN this WHERE way = 'begun'
       UNION ALL
       SELECT 'change', 420, c.place, c.name,
              format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
@@ -643,7 +706,7 @@ DECLARE
         AND (fill IS NOT NULL OR NOT wanted_not_null)
       UNION ALL
       SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
-      FROM compared WHERE verdict = 'drop'
+      FROM compared WHERE verdict = 'drop' AND NOT EXISTS (SELECT 1 FROM archiving WHERE way = 'begun')
       UNION ALL
       -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
       -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
@@ -666,6 +729,11 @@ DECLARE
       FROM renaming CROSS JOIN this CROSS JOIN key_of k
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN returnable o ON o.role = 'up_archive'
+      UNION ALL
+      SELECT 'change', 441, 0, NULL, format('drop %s: there was no value', o.name),
+             format('DROP TABLE %s', o.sql_name), format('SELECT NOT EXISTS (SELECT 1 FROM %s)', o.sql_name),
+             NULL, NULL
+      FROM archiving CROSS JOIN ours o WHERE way = 'continued' AND o.role = 'down_archive'
       UNION ALL
       -- A column that is added again may need a default for the rows that are there, and had none.
       SELECT 'change', 450, place, name, format('restore the default of %s', name),
@@ -708,6 +776,9 @@ DECLARE
       FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       WHERE o.role = 'up_archive'
+      UNION ALL
+      -- The values are archived in transactions of their own.
+      SELECT 'again', 495, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'
       UNION ALL
       SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
       FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
@@ -870,7 +941,17 @@ BEGIN
               EXECUTE format('SET LOCAL lock_timeout = %L',
                              ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
-                EXECUTE step ->> 'sql';
+                BEGIN
+                  EXECUTE step ->> 'sql';
+                EXCEPTION WHEN not_null_violation THEN
+                  -- A NULL has come since the batches that filled them.
+                  FOR line IN
+                    SELECT s ->> 'sql' FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill'
+                  LOOP
+                    EXECUTE line;
+                  END LOOP;
+                  EXECUTE step ->> 'sql';
+                END;
                 GET DIAGNOSTICS touched = ROW_COUNT;
               EXCEPTION WHEN lock_not_available OR internal_error THEN
                 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
@@ -899,7 +980,9 @@ BEGIN
             again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
           END LOOP;
 
-          -- A part of the work: what follows begins with a new look, in the transaction after this one.
+          -- A part of the work: the rest begins with a new look, in the transaction after this one.
+          again := again OR stage.name = 'change'
+            AND EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'again');
           EXIT WHEN again;
         END LOOP;
 

@@ -64,8 +64,8 @@ export interface Change {
   readonly before: string;
   readonly upArchive: string;
   readonly downArchive: string;
-  /** At the end of a column's name while it gets its values back, before the application may see it. */
-  readonly stagedSuffix: string;
+  /** At the end of a column's name while it is put aside, with values on their way to or from the archive. */
+  readonly asideSuffix: string;
 }
 
 // PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
@@ -162,6 +162,6 @@ export function checked(declaration: Declaration): Change {
     before: `${table}_${id}_before`,
     upArchive: `${table}_${id}_up_archive`,
     downArchive: `${table}_${id}_down_archive`,
-    stagedSuffix: `_${id}_new`,
+    asideSuffix: `_${id}_aside`,
   };
 }

@@ -71,7 +71,6 @@ export async function run(
         session,
         batch,
         program(change, direction, { ...around, inBatches: session.commits }),
-        change.table,
         interrupted,
         around,
       );
@@ -105,7 +104,6 @@ async function untilDone(
   { connection, tryOnce }: Session,
   batch: Connection,
   statement: string,
-  table: string,
   interrupted: AbortSignal,
   { report, sleep, deadline }: Surroundings,
 ): Promise<void> {
@@ -141,7 +139,7 @@ async function untilDone(
         )
         .finally(stopWatching);
       if (again) {
-        left = `To the application ${table} is as it was, and nothing is locked. The next run goes on with what is prepared.`;
+        left = 'What is done so far stays, and nothing is locked: the next run goes on from there.';
         started = performance.now();
         tries = 0;
         continue;

@@ -11,6 +11,13 @@ export const conflicts = [
   FROM shape s CROSS JOIN this
   WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)`,
   `
+  SELECT 'conflict', 105, c.place, p.aside,
+         format('%s is there beside %s, and may hold values on their way', p.aside, p.name), NULL, NULL, NULL,
+         format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
+                'then run this again.', p.name, this.sql_name, p.aside)
+  FROM putting p CROSS JOIN this JOIN compared c ON c.found_name = p.aside
+  WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = p.name)`,
+  `
   SELECT 'conflict', 110, place, found_name,
          format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
          'Make the change to the parent table: its children follow.'

@@ -45,13 +45,14 @@ declared (place, name, type, not_null, default_expr) AS (
 renaming (from_name, to_name, type, move_where, empty) AS (
   ${renaming}
 ),
--- What a column is called while it gets its values back, before the application may see it; 63 bytes make a name.
-staging (name, staged) AS (
-  SELECT * FROM (SELECT name, name || ${literal(change.stagedSuffix)} FROM declared) s (name, staged)
-  WHERE octet_length(staged) <= 63
+-- What a column is called while it is put aside, its values on their way to or from the archive, and the
+-- application must not see it. A name has 63 bytes.
+putting (name, aside) AS (
+  SELECT * FROM (SELECT name, name || ${literal(change.asideSuffix)} FROM declared) p (name, aside)
+  WHERE octet_length(aside) <= 63
 ),
 concerned (name) AS (
-  SELECT unnest(ARRAY[name, staged]) FROM staging
+  SELECT unnest(ARRAY[name, aside]) FROM putting
   UNION ALL
   SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
 ),

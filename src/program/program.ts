@@ -184,7 +184,17 @@ BEGIN
         EXECUTE format('SET LOCAL lock_timeout = %L',
                        ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
         BEGIN
-          EXECUTE step ->> 'sql';
+          BEGIN
+            EXECUTE step ->> 'sql';
+          EXCEPTION WHEN not_null_violation THEN
+            -- A NULL has come since the batches that filled them.
+            FOR line IN
+              SELECT s ->> 'sql' FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill'
+            LOOP
+              EXECUTE line;
+            END LOOP;
+            EXECUTE step ->> 'sql';
+          END;
           GET DIAGNOSTICS touched = ROW_COUNT;
         EXCEPTION WHEN lock_not_available OR internal_error THEN
           ${indent(unlessRefusedByWorker, 10)}
@@ -211,7 +221,9 @@ BEGIN
       again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
     END LOOP;
 
-    -- A part of the work: what follows begins with a new look, in the transaction after this one.
+    -- A part of the work: the rest begins with a new look, in the transaction after this one.
+    again := again OR stage.name = 'change'
+      AND EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'again');
     EXIT WHEN again;
   END LOOP;
 

@@ -1,7 +1,7 @@
 import type { Change } from '../declaration';
+import { batched, comingBack, giveBack, goingAway, putAside } from './aside';
 import { conflicts, downNotes, upConflicts } from './conflicts';
 import { dependentRules, dependents } from './dependents';
-import { comingBack, giveBack } from './give-back';
 import { type Direction, look, tree } from './look';
 import { policy } from './policy';
 import {
@@ -12,7 +12,6 @@ import {
   downRows,
   fillInBatches,
   upRows,
-  valuesToDrop,
   writeDown,
 } from './steps';
 import { wanted } from './wanted';
@@ -20,7 +19,17 @@ import { wanted } from './wanted';
 /** A row of the rules query. Rows with SQL are steps. */
 export interface Rule {
   /** conflict, warning, note: for the reader. The others: when a step is carried out, and under which lock. */
-  readonly phase: 'conflict' | 'warning' | 'note' | 'stage' | 'batch' | 'prepare' | 'change' | 'forget';
+  readonly phase:
+    | 'conflict'
+    | 'warning'
+    | 'note'
+    | 'stage'
+    | 'batch'
+    | 'prepare'
+    | 'change'
+    | 'refill'
+    | 'again'
+    | 'forget';
   /** The columns it is about; one ALTER TABLE can be about several, each with its own words. */
   readonly columns: readonly (string | null)[];
   readonly words: readonly string[];
@@ -58,7 +67,7 @@ export function rules(
     ...archive(direction),
     ...(direction === 'up' ? upRows : downRows),
     ...catalog,
-    ...(direction === 'up' ? giveBack : downCatalog),
+    ...(direction === 'up' ? giveBack : [...putAside, ...downCatalog]),
   ];
   return `
 WITH RECURSIVE
@@ -71,15 +80,12 @@ ${look(change)},
 ${wanted(direction)},
 ${dependents},
 
--- Values that would go with a dropped column: which columns, in which rows, and where they are kept.
-archiving AS (
-${direction === 'up' ? differingValues : valuesToDrop}
-),
 key_of AS (
   SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
          (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
   FROM this
 ),
+${batched},
 
 -- Archives whose rows can still be found by the key.
 returnable AS (
@@ -91,7 +97,9 @@ returnable AS (
         AND NOT EXISTS (SELECT 1 FROM shape a
                         WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
 ),
-${direction === 'up' ? comingBack : narrowing},
+
+-- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
+${direction === 'up' ? `${comingBack},\n${differingValues}` : `${goingAway},\n${narrowing}`},
 
 -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
 -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.

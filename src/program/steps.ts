@@ -22,8 +22,8 @@ function close(phase: 'prepare' | 'change', position: number): string {
 const isToBeWritten =
   "o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')";
 
-/** Not of ours, on its way back. */
-const wasThere = 'found_name NOT IN (SELECT staged FROM staging)';
+/** Not put aside by us. */
+const wasThere = 'found_name NOT IN (SELECT aside FROM putting)';
 
 /** up: the shape that it finds, as an empty table of that very shape. */
 export const writeDown = `
@@ -45,20 +45,12 @@ export const writeDown = `
 
 /** up, both names: old values that are not the new ones; [] and NULL both mean none. */
 export const differingValues = `\
-  SELECT quote_ident(from_name) AS columns,
+archiving AS (
+  SELECT quote_ident(from_name) AS columns, quote_ident(from_name) AS taken, 'at once' AS way,
          format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
                 from_name, to_name, empty) AS holds
-  FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'`;
-
-/** down: every value that is not the default with which up would add the column again. As text: its type may be another by now. */
-export const valuesToDrop = `\
-  SELECT string_agg(quote_ident(found_name), ', ' ORDER BY c.place, found_name) AS columns,
-         string_agg(CASE WHEN d.default_expr IS NULL THEN format('%I IS NOT NULL', found_name)
-                         ELSE format('%I::text IS DISTINCT FROM (%s)::text', found_name, d.default_expr) END,
-                    ' OR ' ORDER BY c.place, found_name) AS holds
-  FROM compared c LEFT JOIN declared d ON d.name = c.found_name
-  WHERE verdict = 'drop'
-  HAVING count(*) > 0`;
+  FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
+)`;
 
 /** The query that tells whether any row holds such a value. */
 const anyHeld = "format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds)";
@@ -77,12 +69,19 @@ export function archive(direction: Direction): string[] {
          NULL, ${anyHeld}, NULL,
          format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
                 'Then run this again.', o.sql_name)
-  FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL`,
+  FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL
+  WHERE way <> 'continued'`,
     `
-  SELECT 'change', 320, 0, NULL, format('archive {rows} rows with values of %s in %s', a.columns, o.name),
-         format('CREATE TABLE %s AS SELECT %s, %s FROM %s WHERE %s',
-                o.sql_name, k.columns, a.columns, this.sql_name, holds),
-         ${anyHeld},
+  SELECT 'change', 320, 0, NULL,
+         format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
+                         WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
+                         ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
+         format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
+                || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
+                o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
+                CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+         CASE way WHEN 'at once'
+                  THEN ${anyHeld} END,
          format('no archive: no row has a value in %s', a.columns), NULL
   FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = '${direction}_archive'
   WHERE k.columns IS NOT NULL`,
@@ -90,10 +89,13 @@ export function archive(direction: Direction): string[] {
 ${close('change', 321)}
   WHERE o.role = '${direction}_archive' AND EXISTS (SELECT 1 FROM archiving)`,
     `
-  SELECT 'change', 340, place, name, format('fill {rows} NULLs of %s with %s', found_name, fill),
-         format('UPDATE %s SET %I = %s WHERE %I IS NULL', this.sql_name, found_name, fill, found_name),
+  -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
+  SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
+         format('fill {rows} NULLs of %s with %s', found_name, fill),
+         format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
+                CASE WHEN in_batches THEN name ELSE found_name END, fill),
          NULL, NULL, NULL
-  FROM compared CROSS JOIN this
+  FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
   WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
   ];
 }
@@ -110,9 +112,8 @@ export const fillInBatches = [
                 'LIMIT ${policy.batch} FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
                 'SELECT FROM filled WHERE filled IS NOT NULL',
                 this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
-  FROM compared CROSS JOIN this CROSS JOIN key_of k CROSS JOIN batches
-  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
-    AND batches.allowed AND this.bytes > ${policy.batchFrom} AND NOT this.forced AND k.columns IS NOT NULL`,
+  FROM compared CROSS JOIN batched this CROSS JOIN key_of k
+  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
 ];
 
 export const upRows = [
@@ -190,7 +191,7 @@ export const catalog = [
     AND (fill IS NOT NULL OR NOT wanted_not_null)`,
   `
   SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
-  FROM compared WHERE verdict = 'drop'`,
+  FROM compared WHERE verdict = 'drop' AND NOT EXISTS (SELECT 1 FROM archiving WHERE way = 'begun')`,
 ];
 
 /** JSON that casts without fail: a list of strings without escapes. */

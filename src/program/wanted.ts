@@ -15,7 +15,7 @@ ${direction === 'up' ? asDeclared : asBefore}
 handover (giver, taker) AS (
   ${
     direction === 'up'
-      ? 'SELECT from_name, to_name FROM renaming\n  UNION ALL\n  SELECT staged, name FROM staging'
+      ? 'SELECT from_name, to_name FROM renaming\n  UNION ALL\n  SELECT aside, name FROM putting'
       : 'SELECT to_name, from_name FROM renaming'
   }
 ),

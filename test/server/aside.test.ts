@@ -1,14 +1,14 @@
 import { checked, type Declaration } from '../../src/declaration';
 import { policy } from '../../src/program/policy';
 import { program } from '../../src/program/program';
-import { tableChange } from '../../src/table-change';
+import { type Direction, tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
 import { schemaOf } from '../support/catalog';
 import { connect, databasePerTest } from '../support/database';
 import { knexFor } from '../support/knex';
 import { migrate, migrateWith } from '../support/routes';
 
-// Many values come back before the lock of the change, in batches that commit.
+// Many values come back, and go, in batches that commit, while their columns are put aside.
 const here = databasePerTest();
 const declaration: Declaration = {
   id: '16',
@@ -24,16 +24,21 @@ const people = 6_000;
 /** More than two batches, and more than is given back at once. */
 const holders = 2 * policy.batch + 500;
 
-/** There and back with values, and a digest of them. */
-async function takenBack(): Promise<string> {
+/** Made, with values, and a digest of them. */
+async function inUse(): Promise<string> {
   const { client, url } = here();
   await loadProfiles(client, people);
   await migrate(url, 'up', change);
   await client.query(
     `UPDATE user_profiles SET attempts = id % 5 + 1, token = rpad('t' || id, 80, 'x'), locked = now() + id * interval '1 s' WHERE id <= ${holders}`,
   );
-  const values = await digest();
-  await migrate(url, 'down', change);
+  return digest();
+}
+
+/** There and back with values, and a digest of them. */
+async function takenBack(): Promise<string> {
+  const values = await inUse();
+  await migrate(here().url, 'down', change);
   return values;
 }
 
@@ -45,16 +50,16 @@ const digest = async () =>
   ).rows[0].digest as string;
 
 /** Sends the program once, in one transaction, as `run` does, and gives whether there is more to do. */
-async function once(): Promise<boolean> {
+async function once(direction: Direction = 'up'): Promise<boolean> {
   const results: unknown = await here().client.query(
-    `${program(checked(declaration), 'up', { inBatches: true })}; SELECT current_setting('table_change.again') AS again`,
+    `${program(checked(declaration), direction, { inBatches: true })}; SELECT current_setting('table_change.again') AS again`,
   );
   return (results as { rows: { again: string }[] }[])[1]?.rows[0]?.again === 'true';
 }
 
-const finish: Record<string, () => Promise<unknown>> = {
-  knex: () => migrate(here().url, 'up', change),
-  script: () => here().client.query(change.script('up', { up: 'up.sql', down: 'down.sql' })),
+const finish: Record<string, (direction: Direction) => Promise<unknown>> = {
+  knex: (direction) => migrate(here().url, direction, change),
+  script: (direction) => here().client.query(change.script(direction, { up: 'up.sql', down: 'down.sql' })),
 };
 const columns = async (like: string) =>
   (
@@ -71,23 +76,23 @@ test('all come back, in batches, and nothing is left of the archive and the name
   const values = await takenBack();
   const said = await migrate(here().url, 'up', change);
   expect(said.slice(0, 4)).toEqual([
-    'user_profiles: add attempts as attempts_16_new, until it has its values back',
-    'user_profiles: add token as token_16_new, until it has its values back',
-    'user_profiles: add locked as locked_16_new, until it has its values back',
+    'user_profiles: add attempts as attempts_16_aside, until it has its values back',
+    'user_profiles: add token as token_16_aside, until it has its values back',
+    'user_profiles: add locked as locked_16_aside, until it has its values back',
     `user_profiles: give back values from ${archive}, 2,000 at a time, while everybody works on`,
   ]);
-  expect(said).toContain('user_profiles: rename attempts_16_new to attempts');
+  expect(said).toContain('user_profiles: rename attempts_16_aside to attempts');
   expect(said).toContain(`user_profiles: give back the values of the last 0 rows from ${archive}`);
   expect(said.at(-1)).toBe(`user_profiles: drop ${archive}: all its values are back`);
   expect(await digest()).toBe(values);
-  expect(await columns('%\\_new')).toEqual([]);
+  expect(await columns('%\\_aside')).toEqual([]);
   expect((await schemaOf(here().client)).filter((line) => line.includes('archive'))).toEqual([]);
   const { lines, asDeclared } = await verification();
   expect(lines.at(-1)).toBe('user_profiles is as declared.');
   expect(asDeclared).toBe(true);
   // The shape before is the one without the names in between.
   await migrate(here().url, 'down', change);
-  expect(await columns('%\\_new')).toEqual([]);
+  expect(await columns('%\\_aside')).toEqual([]);
 });
 
 async function verification() {
@@ -107,18 +112,81 @@ test.each([1, 2, 3, 4].flatMap((sends) => ['knex', 'script'].map((way) => [sends
     // Each value is in one place.
     const moved = Math.min(holders, (sends - 1) * policy.batch);
     expect(await count(archive)).toBe(holders - moved);
-    expect(await count('user_profiles WHERE token_16_new IS NOT NULL')).toBe(moved);
+    expect(await count('user_profiles WHERE token_16_aside IS NOT NULL')).toBe(moved);
     // The application sees none of it, and the way back has nothing to do.
     expect(await columns('token')).toEqual([]);
     expect((await verification()).asDeclared).toBe(false);
     const before = await schemaOf(here().client);
     expect(await migrate(here().url, 'down', change)).toContain('user_profiles: nothing to do');
     expect(await schemaOf(here().client)).toEqual(before);
-    await finish[way]?.();
+    await finish[way]?.('up');
     expect(await digest()).toBe(values);
-    expect(await columns('%\\_new')).toEqual([]);
+    expect(await columns('%\\_aside')).toEqual([]);
   },
 );
+
+test('values of columns that go are archived in batches, once nobody sees the columns', async () => {
+  await inUse();
+  const before = await schemaOf(here().client);
+  const said = await migrate(here().url, 'down', change);
+  expect(said).toEqual([
+    `user_profiles: make an archive for values of attempts, token, locked: ${archive}`,
+    `user_profiles: close ${archive} to everybody but ${here().owner}`,
+    'user_profiles: put attempts aside as attempts_16_aside',
+    'user_profiles: put token aside as token_16_aside',
+    'user_profiles: put locked aside as locked_16_aside',
+    `user_profiles: archive values of attempts, token, locked in ${archive}, 2,000 at a time, while everybody works on`,
+    `user_profiles: archive the last 0 rows with values of attempts, token, locked in ${archive}`,
+    'user_profiles: drop attempts_16_aside',
+    'user_profiles: drop locked_16_aside',
+    'user_profiles: drop token_16_aside',
+    'user_profiles: drop user_profiles_16_before',
+  ]);
+  expect(await count(archive)).toBe(holders);
+  await migrate(here().url, 'up', change);
+  expect(await schemaOf(here().client)).toEqual(before);
+});
+
+test.each(
+  [1, 2, 3, 4].flatMap((sends) =>
+    ['knex', 'script'].flatMap((way) => (['up', 'down'] as const).map((next) => [sends, next, way] as const)),
+  ),
+)(
+  'the way back ended after %d transactions: nothing is lost or seen, and %s by %s goes on from there',
+  async (sends, next, way) => {
+    const values = await inUse();
+    for (let sent = 1; sent <= sends; sent++) expect(await once('down')).toBe(true);
+    const moved = Math.min(holders, (sends - 1) * policy.batch);
+    expect(await count(archive)).toBe(moved);
+    expect(await count('user_profiles WHERE token_16_aside IS NOT NULL')).toBe(holders - moved);
+    expect(await columns('token')).toEqual([]);
+    // The application before the change writes again.
+    await here().client.query("UPDATE user_profiles SET phone = '1' WHERE id = 3");
+    await finish[way]?.(next);
+    expect(await columns('%\\_aside')).toEqual([]);
+    if (next === 'down') {
+      expect(await columns('token')).toEqual([]);
+      await finish[way]?.('up');
+    }
+    expect(await digest()).toBe(values);
+  },
+);
+
+test('a way back without a value leaves no archive', async () => {
+  await inUse();
+  await here().client.query('UPDATE user_profiles SET attempts = 0, token = NULL, locked = NULL');
+  expect(await migrate(here().url, 'down', change)).toContain(
+    `user_profiles: drop ${archive}: there was no value`,
+  );
+  expect((await schemaOf(here().client)).filter((line) => line.includes('user_profiles_16'))).toEqual([]);
+});
+
+test('an archive that is there already is not overwritten: no column is put aside', async () => {
+  await inUse();
+  await here().client.query(`CREATE TABLE ${archive} (id int)`);
+  await expect(migrate(here().url, 'down', change)).rejects.toThrow('an archive is never overwritten');
+  expect(await columns('%\\_aside')).toEqual([]);
+});
 
 test('rows that come, go, are held by others or refuse in between', async () => {
   await takenBack();
@@ -157,14 +225,14 @@ test('a column under both names is looked into by a person', async () => {
   await once();
   await here().client.query('ALTER TABLE user_profiles ADD token text');
   await expect(migrate(here().url, 'up', change)).rejects.toThrow(
-    'token_16_new is there beside token, and may hold values on their way back',
+    'token_16_aside is there beside token, and may hold values on their way',
   );
-  expect(await columns('token%')).toEqual(['token', 'token_16_new']);
+  expect(await columns('token%')).toEqual(['token', 'token_16_aside']);
 });
 
 describe('at once, where no batch may be committed', () => {
   const expectAtOnce = (said: readonly string[]) => {
-    expect(said.filter((line) => /_new|at a time/.test(line))).toEqual([]);
+    expect(said.filter((line) => /_aside|at a time/.test(line))).toEqual([]);
     expect(said).toContain(`user_profiles: give back the values of ${holders} rows from ${archive}`);
   };
 
@@ -210,7 +278,7 @@ test('it gives up after some batches: what is prepared stays, and that is said',
     await other.query('BEGIN; SELECT FROM user_profiles LIMIT 1');
     process.env['MIGRATION_LOCK_DEADLINE'] = '0';
     await expect(migrate(url, 'up', change)).rejects.toThrow(
-      /Given up after 1 tries in 0\.\d s\. To the application user_profiles is as it was, and nothing is locked\. The next run goes on/,
+      /Given up after 1 tries in 0\.\d s\. What is done so far stays, and nothing is locked: the next run goes on/,
     );
   } finally {
     delete process.env['MIGRATION_LOCK_DEADLINE'];
@@ -234,8 +302,24 @@ describe('NULLs that are filled', () => {
     expect(said).toContain(
       "user_profiles: fill NULLs of phone with 'none', 2,000 at a time, while everybody works on",
     );
-    expect(said).toContain("user_profiles: fill 0 NULLs of phone with 'none'");
     expect(await count("user_profiles WHERE phone = 'none'")).toBeGreaterThan(people - 21);
+  });
+
+  test('and one that comes after the batches', async () => {
+    const { client, url } = here();
+    await loadProfiles(client, people);
+    const other = await connect(url);
+    try {
+      await other.query('BEGIN; UPDATE user_profiles SET phone = NULL WHERE id = 9');
+      const made = migrate(url, 'up', filling);
+      const waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+      while ((await client.query(waiting)).rowCount === 0);
+      await other.query('COMMIT');
+      await made;
+    } finally {
+      await other.end();
+    }
+    expect(await count("user_profiles WHERE id = 9 AND phone = 'none'")).toBe(1);
   });
 
   test('and that a trigger empties again: it ends, and refuses', async () => {

@@ -1,0 +1,142 @@
+import { policy } from './policy';
+import { addColumn, added, inBatches } from './steps';
+
+/**
+ * Columns with many values are put aside, under names of their own: `up` renames them once they have all back, and
+ * `down` does so before it archives them. In between the values move, so many rows at a time, each time in a
+ * transaction that locks nothing but these rows. Each value is in one place at any time, the column or the archive.
+ */
+
+/** Common table expression: the table, where many rows may be worked on so. */
+export const batched = `\
+batched AS (
+  SELECT this.* FROM this CROSS JOIN batches
+  WHERE batches.allowed AND this.bytes > ${policy.batchFrom} AND this.key IS NOT NULL AND NOT this.forced
+    -- A subscriber would ask for columns of such names.
+    AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
+                    WHERE slot_type = 'logical' AND database = current_database())
+    AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
+)`;
+
+/** up, common table expressions: what comes back. */
+export const comingBack = `\
+returned AS (
+  SELECT c.place, c.name, c.found_name, c.fill, c.wanted_not_null
+  FROM compared c
+  JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
+    AND (a.type = c.wanted_type OR a.family = c.wanted_family)
+  JOIN returnable r ON r.role = a.role
+  WHERE c.verdict = 'add' OR c.found_name IN (SELECT aside FROM putting)
+),
+-- The archive, where all its values can.
+emptied AS (
+  SELECT r.* FROM returnable r CROSS JOIN this
+  WHERE r.role = 'down_archive'
+    AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = r.role AND NOT quote_ident(s.name) = ANY (this.key)
+                      AND s.name NOT IN (SELECT name FROM returned))
+),
+-- The archive, where they are too many for once.
+large AS (
+  SELECT e.* FROM emptied e CROSS JOIN batched
+  WHERE pg_relation_size(e.oid) > ${policy.batchFrom}
+    AND NOT EXISTS (SELECT 1 FROM returned WHERE name NOT IN (SELECT name FROM putting))
+)`;
+
+/** For an UPDATE: the columns under these names get what the archive (a) has. */
+const given = (name: string) => `\
+string_agg(
+           format(CASE WHEN wanted_not_null THEN '%1$I = coalesce(a.%2$I, %3$s)' ELSE '%1$I = a.%2$I' END,
+                  ${name}, c.name, fill), ', ' ORDER BY c.place)`;
+
+export const giveBack = [
+  `
+  SELECT 'stage', 303, c.place, c.name,
+         format('add %s as %s, until it has its values back', c.name, p.aside),
+         ${addColumn('p.aside')}, NULL, NULL, NULL
+  FROM large CROSS JOIN putting p CROSS JOIN ${added} AND p.name = c.name`,
+  `
+  SELECT 'batch', 304, 0, NULL,
+         format('give back values from %s, ${inBatches}', o.name),
+         format('WITH batch AS (SELECT a.* FROM %1$s a JOIN %2$s t ON %3$s '
+                'LIMIT ${policy.batch} FOR NO KEY UPDATE OF t SKIP LOCKED), '
+                'moved AS (UPDATE %2$s t SET %4$s FROM batch a WHERE %3$s RETURNING %5$s) '
+                'DELETE FROM %1$s a USING moved t WHERE %3$s', o.sql_name, this.sql_name, k.matches,
+                ${given('p.aside')}, k.archived), NULL, NULL, NULL
+  FROM large o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN returned c JOIN putting p ON p.name = c.name
+  GROUP BY o.name, o.sql_name, this.sql_name, k.matches, k.archived
+  HAVING count(*) = count(found_name)`,
+  `
+  SELECT 'change', 430, 0, NULL,
+         format('give back the values of %s{rows} rows from %s',
+                CASE WHEN count(found_name) > 0 THEN 'the last ' END, o.name),
+         format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s',
+                this.sql_name, ${given('c.name')}, o.sql_name, k.matches), NULL, NULL, NULL
+  FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
+  GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
+  `
+  -- $1: the number of rows that the step before gave back.
+  SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
+         format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
+         format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
+  FROM emptied o`,
+];
+
+/** down, common table expressions: the columns that go, and what becomes of their values. */
+export const goingAway = `\
+going AS (
+  SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
+         was.name IS NOT NULL AS is_aside, p.aside, coalesce(d.default_expr, 'NULL') AS empty,
+         -- A value is what is not the default with which up would add the column again. As text where the type
+         -- is another by now.
+         format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
+                     WHEN c.type = d.type AND c.type <> 'json' THEN '%1$I IS DISTINCT FROM %2$s'
+                     ELSE '%1$I::text IS DISTINCT FROM (%2$s)::text' END, found_name, d.default_expr) AS holds
+  FROM compared c
+  LEFT JOIN putting was ON was.aside = c.found_name
+  LEFT JOIN putting p ON p.name = c.found_name
+  LEFT JOIN declared d ON d.name = coalesce(was.name, c.found_name)
+  WHERE c.verdict = 'drop'
+),
+archiving AS (
+  SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
+         string_agg(quote_ident(found_name), ', ' ORDER BY place, name) AS taken,
+         string_agg(format('%I = %s', found_name, empty), ', ') AS emptied,
+         string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
+         CASE WHEN bool_or(is_aside)
+                AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
+                AND NOT EXISTS (SELECT 1 FROM going g WHERE (g.name, g.type) NOT IN
+                                  (SELECT a.name, a.type FROM shape a WHERE a.role = 'down_archive'))
+              THEN 'continued'
+              WHEN bool_and(aside IS NOT NULL) AND EXISTS (SELECT 1 FROM batched)
+                AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'down_archive')
+              THEN 'begun'
+              ELSE 'at once' END AS way
+  FROM going
+  HAVING count(*) > 0
+)`;
+
+export const putAside = [
+  `
+  SELECT 'batch', 304, 0, NULL,
+         format('archive values of %s in %s, ${inBatches}', a.columns, o.name),
+         format('WITH held AS (SELECT %1$s, %2$s FROM %3$s WHERE %4$s LIMIT ${policy.batch} FOR NO KEY UPDATE), '
+                'emptied AS (UPDATE %3$s t SET %5$s FROM held a WHERE %6$s RETURNING %7$s) '
+                'INSERT INTO %8$s (%1$s, %9$s) SELECT a.* FROM held a JOIN emptied t ON %6$s',
+                k.columns, a.taken, this.sql_name, a.holds, a.emptied, k.matches, k.archived, o.sql_name,
+                a.columns),
+         NULL, NULL, NULL
+  FROM archiving a CROSS JOIN batched this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
+  WHERE a.way = 'continued'`,
+  `
+  SELECT 'change', 411, g.place, g.name, format('put %s aside as %s', g.name, g.aside),
+         format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, g.name, g.aside), NULL, NULL, NULL
+  FROM going g CROSS JOIN archiving CROSS JOIN this WHERE way = 'begun'`,
+  `
+  SELECT 'change', 441, 0, NULL, format('drop %s: there was no value', o.name),
+         format('DROP TABLE %s', o.sql_name), format('SELECT NOT EXISTS (SELECT 1 FROM %s)', o.sql_name),
+         NULL, NULL
+  FROM archiving CROSS JOIN ours o WHERE way = 'continued' AND o.role = 'down_archive'`,
+  `
+  -- The values are archived in transactions of their own.
+  SELECT 'again', 495, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'`,
+];
