@@ -7,10 +7,11 @@ module.exports = {
   testMatch: ['<rootDir>/test/server/*.test.ts'],
   testPathIgnorePatterns: ['batch', 'citus', 'client', 'embedded', 'harness', 'plan', 'verify', 'versions'],
   moduleNameMapper: { '^\\./(program/)?program$': '<rootDir>/test/mutants/program.ts' },
+  testEnvironment: '<rootDir>/test/mutants/environment.js',
+  testSequencer: '<rootDir>/test/mutants/sequencer.js',
   globalSetup: undefined,
   globalTeardown: undefined,
   collectCoverage: false,
   coverageThreshold: undefined,
-  bail: 1,
   testTimeout: 20_000,
 };

@@ -36,7 +36,7 @@ const operators: readonly Operator[] = [
   swap(/\bAND NOT /, 'AND '),
   swap(/ OR /, ' AND '),
   // Each statement left out: of the rules query, a branch; of the block, a statement.
-  swap(/^(\s*SELECT )'(?:conflict|warning|note|prepare|rows|catalog|forget)'(?=, \d)/, '$1NULL'),
+  swap(/^(\s*SELECT )'(?:conflict|warning|note|stage|batch|prepare|change|again|forget)'(?=, \d)/, '$1NULL'),
   swap(/^(\s*)(?:PERFORM|EXECUTE|SET|GET|RAISE) .*;$/, '$1NULL;'),
   swap(/^(\s*)\w+ := .*;$/, '$1NULL;'),
   // Each bound moved by one.
@@ -53,7 +53,8 @@ export function mutantsOf(texts: readonly string[]): Mutant[] {
     const lines = text.split('\n');
     lines.forEach((line, i) => {
       const before = lines[i - 1] ?? '';
-      const isCode = line.trim() !== '' && !line.trim().startsWith('--');
+      // What is said to a reader, on a line of its own, is no code.
+      const isCode = !/^\s*(--.*|'([^']|'')*'[,)]*)?$/.test(line);
       for (const { applies, mutate } of isCode ? operators : []) {
         // An assignment, a format string or a list of values asks nothing.
         if (!applies.test(line) || (/[=<>]/.test(applies.source) && !asks.test(line))) continue;
