@@ -645,10 +645,11 @@ DECLARE
              format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
                              WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
                              ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
-             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
-                    || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
-                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
-                    CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
+                    'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'
+                             WHEN 'begun' THEN 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE false'
+                             ELSE 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE %6$s' END,
+                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name, holds, k.matches),
              CASE way WHEN 'at once'
                       THEN format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds) END,
              format('no archive: no row has a value in %s', a.columns), NULL
@@ -941,13 +942,14 @@ BEGIN
                                    table_name, step -> 'words' ->> 0),
                   HINT = 'The statement was: ' || (step ->> 'sql');
               END;
+              CONTINUE WHEN stage.name = 'batch' AND touched = 0;
               FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
                 RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
               END LOOP;
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
               RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
             END IF;
-            again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
+            again := again OR stage.name IN ('stage', 'batch');
           END LOOP;
 
           -- A part of the work: the rest begins with a new look, in the transaction after this one.

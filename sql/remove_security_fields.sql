@@ -415,7 +415,7 @@ DECLARE
     -- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
     going AS (
       SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
-             was.name IS NOT NULL AS is_aside, p.aside, coalesce(d.default_expr, 'NULL') AS empty,
+             was.name IS NOT NULL AS is_aside, p.aside,
              -- A value is what is not the default with which up would add the column again. As text where the type
              -- is another by now.
              format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
@@ -430,7 +430,6 @@ DECLARE
     archiving AS (
       SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
              string_agg(quote_ident(found_name), ', ' ORDER BY place, name) AS taken,
-             string_agg(format('%I = %s', found_name, empty), ', ') AS emptied,
              string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
              CASE WHEN bool_or(is_aside)
                     AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
@@ -597,13 +596,12 @@ DECLARE
       FROM compared CROSS JOIN batched this CROSS JOIN key_of k
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
+      -- At one go: it locks no row.
       SELECT 'batch', 304, 0, NULL,
-             format('archive values of %s in %s, 2,000 at a time, while everybody works on', a.columns, o.name),
-             format('WITH held AS (SELECT %1$s, %2$s FROM %3$s WHERE %4$s LIMIT 2000 FOR NO KEY UPDATE), '
-                    'emptied AS (UPDATE %3$s t SET %5$s FROM held a WHERE %6$s RETURNING %7$s) '
-                    'INSERT INTO %8$s (%1$s, %9$s) SELECT a.* FROM held a JOIN emptied t ON %6$s',
-                    k.columns, a.taken, this.sql_name, a.holds, a.emptied, k.matches, k.archived, o.sql_name,
-                    a.columns),
+             format('archive {rows} rows with values of %s in %s, while everybody works on', a.columns, o.name),
+             format('INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
+                    'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)',
+                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name, a.holds, k.matches),
              NULL, NULL, NULL
       FROM archiving a CROSS JOIN batched this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
       WHERE a.way = 'continued'
@@ -626,10 +624,11 @@ DECLARE
              format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
                              WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
                              ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
-             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
-                    || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
-                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
-                    CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
+                    'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'
+                             WHEN 'begun' THEN 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE false'
+                             ELSE 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE %6$s' END,
+                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name, holds, k.matches),
              CASE way WHEN 'at once'
                       THEN format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds) END,
              format('no archive: no row has a value in %s', a.columns), NULL
@@ -971,13 +970,14 @@ BEGIN
                                    table_name, step -> 'words' ->> 0),
                   HINT = 'The statement was: ' || (step ->> 'sql');
               END;
+              CONTINUE WHEN stage.name = 'batch' AND touched = 0;
               FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
                 RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
               END LOOP;
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
               RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
             END IF;
-            again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
+            again := again OR stage.name IN ('stage', 'batch');
           END LOOP;
 
           -- A part of the work: the rest begins with a new look, in the transaction after this one.

@@ -1,10 +1,10 @@
 import { policy } from './policy';
-import { addColumn, added, inBatches } from './steps';
+import { addColumn, added, archiveRest, inBatches } from './steps';
 
 /**
  * Columns with many values are put aside, under names of their own: `up` renames them once they have all back, and
- * `down` does so before it archives them. In between the values move, so many rows at a time, each time in a
- * transaction that locks nothing but these rows. Each value is in one place at any time, the column or the archive.
+ * `down` does so before it archives them. What takes long is done in between, in transactions that lock a few rows
+ * or none. At any time each value is in the column or in the archive; where in both, it is the same.
  */
 
 /** Common table expression: the table, where many rows may be worked on so. */
@@ -85,7 +85,7 @@ export const giveBack = [
 export const goingAway = `\
 going AS (
   SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
-         was.name IS NOT NULL AS is_aside, p.aside, coalesce(d.default_expr, 'NULL') AS empty,
+         was.name IS NOT NULL AS is_aside, p.aside,
          -- A value is what is not the default with which up would add the column again. As text where the type
          -- is another by now.
          format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
@@ -100,7 +100,6 @@ going AS (
 archiving AS (
   SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
          string_agg(quote_ident(found_name), ', ' ORDER BY place, name) AS taken,
-         string_agg(format('%I = %s', found_name, empty), ', ') AS emptied,
          string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
          CASE WHEN bool_or(is_aside)
                 AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
@@ -117,13 +116,11 @@ archiving AS (
 
 export const putAside = [
   `
+  -- At one go: it locks no row.
   SELECT 'batch', 304, 0, NULL,
-         format('archive values of %s in %s, ${inBatches}', a.columns, o.name),
-         format('WITH held AS (SELECT %1$s, %2$s FROM %3$s WHERE %4$s LIMIT ${policy.batch} FOR NO KEY UPDATE), '
-                'emptied AS (UPDATE %3$s t SET %5$s FROM held a WHERE %6$s RETURNING %7$s) '
-                'INSERT INTO %8$s (%1$s, %9$s) SELECT a.* FROM held a JOIN emptied t ON %6$s',
-                k.columns, a.taken, this.sql_name, a.holds, a.emptied, k.matches, k.archived, o.sql_name,
-                a.columns),
+         format('archive {rows} rows with values of %s in %s, while everybody works on', a.columns, o.name),
+         format(${archiveRest},
+                o.sql_name, k.columns, a.columns, a.taken, this.sql_name, a.holds, k.matches),
          NULL, NULL, NULL
   FROM archiving a CROSS JOIN batched this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
   WHERE a.way = 'continued'`,

@@ -212,13 +212,14 @@ BEGIN
                              table_name, step -> 'words' ->> 0),
             HINT = 'The statement was: ' || (step ->> 'sql');
         END;
+        CONTINUE WHEN stage.name = 'batch' AND touched = 0;
         FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
           RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
         END LOOP;
       ELSIF step ->> 'otherwise' IS NOT NULL THEN
         RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
       END IF;
-      again := stage.name = 'stage' OR stage.name = 'batch' AND (again OR touched > 0);
+      again := again OR stage.name IN ('stage', 'batch');
     END LOOP;
 
     -- A part of the work: the rest begins with a new look, in the transaction after this one.

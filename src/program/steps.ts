@@ -55,6 +55,11 @@ archiving AS (
 /** The query that tells whether any row holds such a value. */
 const anyHeld = "format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds)";
 
+/** A format of rows that the archive has not yet. */
+export const archiveRest = `\
+'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
+                'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'`;
+
 export function archive(direction: Direction): string[] {
   return [
     `
@@ -76,10 +81,10 @@ export function archive(direction: Direction): string[] {
          format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
                          WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
                          ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
-         format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) ' ELSE 'CREATE TABLE %1$s AS ' END
-                || 'SELECT %2$s, %4$s FROM %5$s WHERE %6$s',
-                o.sql_name, k.columns, a.columns, a.taken, this.sql_name,
-                CASE way WHEN 'begun' THEN 'false' ELSE holds END),
+         format(CASE way WHEN 'continued' THEN ${archiveRest}
+                         WHEN 'begun' THEN 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE false'
+                         ELSE 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE %6$s' END,
+                o.sql_name, k.columns, a.columns, a.taken, this.sql_name, holds, k.matches),
          CASE way WHEN 'at once'
                   THEN ${anyHeld} END,
          format('no archive: no row has a value in %s', a.columns), NULL
