@@ -15,7 +15,8 @@
 -- Locks     It prepares while everybody reads and writes. Then others wait for as long as the server needs for the
 --           work itself. It does not stand in their way to get there: a try that meets a long transaction gives up,
 --           says who holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last
---           until your COMMIT.
+--           until your COMMIT. Where many rows have values to archive or to get back, that is a second and more:
+--           Knex does it outside of the lock, in transactions of its own, and a script has one.
 -- Knex      npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it afterwards:
 --           it finds nothing left to do and deletes the record, with which migrate:latest would do nothing.
 --

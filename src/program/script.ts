@@ -132,7 +132,8 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       `It prepares while everybody reads and writes. Then others wait for as long as the server needs for the work
       itself. It does not stand in their way to get there: a try that meets a long transaction gives up, says who
       holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until your
-      COMMIT.`,
+      COMMIT. Where many rows have values to archive or to get back, that is a second and more: Knex does it
+      outside of the lock, in transactions of its own, and a script has one.`,
     ],
   };
   const order = ['Why', 'What', 'Run', 'Check', 'Take back', 'Again', 'Needs', 'Locks', 'Knex', 'Django'];

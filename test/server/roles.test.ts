@@ -113,6 +113,11 @@ describe.each(routes)('%s', (_, route) => {
       ),
     });
     expect(await everything()).toEqual(before);
+    // A superuser may, and gives what it makes to the owner.
+    const other = await as('super', 'SUPERUSER');
+    await route.up(other);
+    await route.down(other);
+    await other.client.end();
     await admin.query(`GRANT CREATE ON SCHEMA public TO ${owner}`);
     await route.up(here());
     await route.down(here());

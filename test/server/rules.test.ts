@@ -1,7 +1,8 @@
+import { tableChange } from '../../src/table-change';
 import { declaredShape, shapeOf } from '../support/application';
 import { dataOf, schemaOf } from '../support/catalog';
 import { databasePerTest, serverVersion } from '../support/database';
-import { functions } from '../support/routes';
+import { functions, migrate } from '../support/routes';
 
 // One row of the rules each, on the table as 0015 leaves it.
 const here = databasePerTest('0015');
@@ -46,6 +47,15 @@ test.each([
   const { shape, said } = await changed(`ALTER TABLE user_profiles ADD ${column} ${type}`, column);
   expect(shape).toEqual({ ...asDeclared, [column]: found });
   expect(said).toEqual([`leave ${column} as ${type.split(' ')[0]}: it holds everything that ${wanted} does`]);
+});
+
+test.each(['integer', 'bigint'])('wider than a smallint is %s as well', async (type) => {
+  await here().client.query(`ALTER TABLE user_profiles ADD logins ${type}`);
+  const change = tableChange({ id: '18', table: 'user_profiles', add: { logins: { type: 'smallint' } } });
+  expect(await migrate(here().url, 'up', change)).toEqual([
+    `user_profiles: leave logins as ${type}: it holds everything that smallint does`,
+    'user_profiles: nothing to do',
+  ]);
 });
 
 test.each(

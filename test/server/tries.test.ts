@@ -85,6 +85,22 @@ test('it is in use: each failed try names who, holds nothing while it sleeps, an
   }
 });
 
+test('in the way of the look is only who may change the table as well', async () => {
+  await read();
+  const changing = await connect(here().url);
+  await changing.query(
+    "SET application_name = 'vacuum'; BEGIN; LOCK TABLE user_profiles IN SHARE UPDATE EXCLUSIVE MODE",
+  );
+  await attempt(async () => {
+    await changing.end();
+    await other.query('COMMIT');
+  });
+  expect(lines[0]).toMatch(
+    /^user_profiles is in use: no SHARE UPDATE EXCLUSIVE lock .* application 'vacuum'/,
+  );
+  expect(lines[0]).not.toContain("application 'report'");
+});
+
 test('somebody who reads meanwhile waits no longer than one try', async () => {
   await read();
   const waits: number[] = [];
