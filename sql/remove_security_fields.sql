@@ -430,7 +430,8 @@ DECLARE
     ),
     archiving AS (
       SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
-             string_agg(quote_ident(found_name), ', ' ORDER BY place, name) AS taken,
+             string_agg(concat(quote_ident(found_name), CASE WHEN is_aside THEN ' AS ' || quote_ident(name) END),
+                        ', ' ORDER BY place, name) AS taken,
              string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
              CASE WHEN bool_or(is_aside)
                     AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
