@@ -79,7 +79,7 @@ async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
       await connection.query(
         `SELECT has_table_privilege(to_regclass(${connection.escapeLiteral(name)})::oid, 'SELECT') AS there,
                 EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-                        WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey} AND l.granted) AS migrating`,
+                        WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) AS migrating`,
       )
     ).rows;
     if (!state.there) return null;

@@ -37,7 +37,7 @@ DECLARE${around.declarations}
   -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
   rules CURSOR FOR${indent(rules(change, direction, allowed), 4)};
 BEGIN
-${around.body(attempt(change))}
+${around.body(attempt(change, allowed))}
 END
 $program$`;
 }
@@ -52,13 +52,14 @@ export interface Around {
  * One try. Its errors: lock_not_available (55P03), which a later try may not meet; raise_exception (P0001), a
  * refusal. After any error everything is as it was before.
  */
-function attempt(change: Change): string {
+function attempt(change: Change, { inBatches = false }: Allowed): string {
   return `DECLARE
   table_name CONSTANT pg_catalog.text := ${literal(tableName(change))};
   found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
   found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  alone CONSTANT pg_catalog.bool := ${inBatches}; -- in its transaction, which ends with it
   on_citus CONSTANT pg_catalog.bool := EXISTS (
     SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
   stage pg_catalog.record;
@@ -163,7 +164,10 @@ BEGIN
     IF stage.name = 'forget' AND jsonb_array_length(steps) > 0 THEN
       FOR rule IN rules LOOP
         CONTINUE WHEN rule.sql IS NULL OR rule.phase = 'forget';
-        EXECUTE coalesce(rule.only_if, 'SELECT true') INTO applies USING touched;
+        applies := rule.only_if IS NULL;
+        IF NOT applies THEN
+          EXECUTE rule.only_if INTO applies USING touched;
+        END IF;
         IF applies THEN
           RAISE EXCEPTION USING
             MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
@@ -176,7 +180,10 @@ BEGIN
 
     -- 7. and 8. The steps, in their order. One without SQL refuses where its condition holds.
     FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
-      EXECUTE coalesce(step ->> 'only_if', 'SELECT true') INTO applies USING touched;
+      applies := step ->> 'only_if' IS NULL;
+      IF NOT applies THEN
+        EXECUTE step ->> 'only_if' INTO applies USING touched;
+      END IF;
       IF applies AND step ->> 'sql' IS NULL THEN
         RAISE EXCEPTION USING
           MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
@@ -233,14 +240,16 @@ BEGIN
   END IF;
 
   -- Leave the transaction as it was found, for somebody who goes on in it.
-  SELECT 'SET CONSTRAINTS ' || string_agg(constraint_name, ', ') || ' DEFERRED' INTO line
-  FROM (
-    SELECT format('%I.%I', n.nspname, k.conname) AS constraint_name
-    FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-    GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)
-  ) AS deferred;
-  IF line IS NOT NULL THEN
-    EXECUTE line;
+  IF NOT alone THEN
+    SELECT 'SET CONSTRAINTS ' || string_agg(constraint_name, ', ') || ' DEFERRED' INTO line
+    FROM (
+      SELECT format('%I.%I', n.nspname, k.conname) AS constraint_name
+      FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+      GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)
+    ) AS deferred;
+    IF line IS NOT NULL THEN
+      EXECUTE line;
+    END IF;
   END IF;
   EXECUTE format('SET LOCAL lock_timeout = %L', found_lock_timeout);
   IF on_citus THEN
