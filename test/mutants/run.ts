@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { main } from '../../src/commands/main';
 import { UserError } from '../../src/user-error';
+import { connect } from '../support/database';
 import globalSetup from '../support/global-setup';
 import globalTeardown from '../support/global-teardown';
 import { equivalent } from './equivalent';
@@ -45,6 +46,7 @@ function isEquivalent({ line, mutated }: Mutant): boolean {
 /** The mutants that all tests pass with. Two at a time: each run is mostly a server at work. */
 async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
   await globalSetup();
+  await letGoOfTheDead();
   const queue = [...mutants];
   const survivors: Mutant[] = [];
   const worker = async () => {
@@ -64,6 +66,14 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
     await globalTeardown();
   }
   return survivors;
+}
+
+/** Ends what a killed run left at work on the server, such as a recursion that a mutant made endless. */
+async function letGoOfTheDead(): Promise<void> {
+  const client = await connect(process.env['TEST_SERVER_URL'] ?? '');
+  await client.query("ALTER SYSTEM SET client_connection_check_interval = '1s'");
+  await client.query('SELECT pg_reload_conf()');
+  await client.end();
 }
 
 const unchanged: Mutant = { before: '', line: '', mutated: '' };
