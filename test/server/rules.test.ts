@@ -49,6 +49,21 @@ test.each([
   expect(said).toEqual([`leave ${column} as ${type.split(' ')[0]}: it holds everything that ${wanted} does`]);
 });
 
+(serverVersion >= 18 ? test : test.skip)(
+  'a NOT NULL that was never proved: NULLs are filled, and it is proved',
+  async () => {
+    const { client } = here();
+    await client.query(`ALTER TABLE user_profiles ADD failed_login_attempts integer DEFAULT 0;
+    UPDATE user_profiles SET failed_login_attempts = NULL WHERE user_id = 1;
+    ALTER TABLE user_profiles ADD CONSTRAINT later NOT NULL failed_login_attempts NOT VALID`);
+    const said = await functions.up(here());
+    expect(said).toContain('user_profiles: fill 1 NULLs of failed_login_attempts with 0');
+    expect(said).toContain('user_profiles: make failed_login_attempts NOT NULL');
+    const { rows } = await client.query("SELECT convalidated FROM pg_constraint WHERE conname = 'later'");
+    expect(rows).toEqual([{ convalidated: true }]);
+  },
+);
+
 test.each(['integer', 'bigint'])('wider than a smallint is %s as well', async (type) => {
   await here().client.query(`ALTER TABLE user_profiles ADD logins ${type}`);
   const change = tableChange({ id: '18', table: 'user_profiles', add: { logins: { type: 'smallint' } } });
