@@ -64,6 +64,15 @@ test.each([
   },
 );
 
+test.each([
+  ['varchar(50)', 'widen notes from varchar(50) to text'],
+  ['varchar', 'leave notes as varchar: it holds everything that text does'],
+])('where text is wanted: %s', async (type, expected) => {
+  await here().client.query(`ALTER TABLE user_profiles ADD notes ${type}`);
+  const change = tableChange({ id: '18', table: 'user_profiles', add: { notes: { type: 'text' } } });
+  expect(await migrate(here().url, 'up', change)).toContain(`user_profiles: ${expected}`);
+});
+
 test.each(['integer', 'bigint'])('wider than a smallint is %s as well', async (type) => {
   await here().client.query(`ALTER TABLE user_profiles ADD logins ${type}`);
   const change = tableChange({ id: '18', table: 'user_profiles', add: { logins: { type: 'smallint' } } });
