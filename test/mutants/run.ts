@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { main } from '../../src/commands/main';
 import { UserError } from '../../src/user-error';
@@ -78,8 +80,27 @@ async function letGoOfTheDead(): Promise<void> {
 
 const unchanged: Mutant = { before: '', line: '', mutated: '' };
 
+/** Test files, those that killed last in front. */
+const killers: string[] = [];
+
 /** Whether jest passes. A mutant that makes the tests hang is killed as well. */
-function passes(mutant: Mutant): Promise<boolean> {
+async function passes(mutant: Mutant): Promise<boolean> {
+  const word = join(await mkdtemp(join(tmpdir(), 'mutant-')), 'killer');
+  const passed = await jestPasses({
+    MUTANT: JSON.stringify(mutant),
+    FIRST: JSON.stringify(killers),
+    KILLER: word,
+  });
+  const killer = await readFile(word, 'utf8').catch(() => undefined);
+  await rm(dirname(word), { recursive: true });
+  if (killer !== undefined) {
+    const others = killers.filter((one) => one !== killer);
+    killers.splice(0, killers.length, killer, ...others);
+  }
+  return passed;
+}
+
+function jestPasses(env: NodeJS.ProcessEnv): Promise<boolean> {
   const jest = [
     'node_modules/jest/bin/jest.js',
     '--config',
@@ -92,7 +113,7 @@ function passes(mutant: Mutant): Promise<boolean> {
     stdio: 'ignore',
     timeout: 600_000,
     killSignal: 'SIGKILL',
-    env: { ...process.env, MUTANT: JSON.stringify(mutant) },
+    env: { ...process.env, ...env },
   });
   return new Promise((resolve, reject) => {
     child.once('error', reject);
