@@ -4,9 +4,10 @@ import { program } from '../../src/program/program';
 import { type Direction, tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
 import { schemaOf } from '../support/catalog';
-import { connect, databasePerTest } from '../support/database';
+import { connect, databasePerTest, freshDatabase } from '../support/database';
 import { knexFor } from '../support/knex';
 import { migrate, migrateWith } from '../support/routes';
+import { startTestServer, testCluster } from '../support/server';
 
 // Many values come back, and go, in batches that commit, while their columns are put aside.
 const here = databasePerTest();
@@ -285,6 +286,26 @@ describe('at once, where no batch may be committed', () => {
     expectAtOnce(await migrate(here().url, 'up', change));
     await here().client.query('ALTER TABLE user_profiles NO FORCE ROW LEVEL SECURITY');
     expect(await digest()).toBe(values);
+  });
+
+  test('where a subscriber may ask for columns of such names', async () => {
+    const server = await startTestServer(
+      testCluster({ wal_level: 'logical', max_replication_slots: '1', max_wal_senders: '1' }),
+    );
+    try {
+      const { url, client, admin } = await freshDatabase(server.url);
+      await loadProfiles(client, people);
+      await admin.query("SELECT pg_create_logical_replication_slot('profiles', 'pgoutput')");
+      await migrate(url, 'up', change);
+      await client.query("UPDATE user_profiles SET token = 'x'");
+      const down = await migrate(url, 'down', change);
+      const up = await migrate(url, 'up', change);
+      expect([...down, ...up].filter((line) => /_aside|at a time/.test(line))).toEqual([]);
+      expect(up).toContain(`user_profiles: give back the values of ${people} rows from ${archive}`);
+      await admin.query("SELECT pg_drop_replication_slot('profiles')");
+    } finally {
+      await server.remove();
+    }
   });
 
   test('where there are few', async () => {
