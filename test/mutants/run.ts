@@ -60,10 +60,11 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
     }
   };
   try {
-    // Tests that fail without a mutant would kill them all.
-    if (!(await passes(unchanged)))
-      throw new UserError('The tests fail without any mutant: mend that first.');
+    await expectToPass('The tests fail without any mutant: mend that first.');
     await Promise.all([worker(), worker()]);
+    await expectToPass(
+      'The tests fail without any mutant by now: a run left something behind that killed others.',
+    );
   } finally {
     await globalTeardown();
   }
@@ -79,6 +80,11 @@ async function letGoOfTheDead(): Promise<void> {
 }
 
 const unchanged: Mutant = { before: '', line: '', mutated: '' };
+
+/** Tests that fail without a mutant would kill them all. @throws UserError */
+async function expectToPass(otherwise: string): Promise<void> {
+  if (!(await passes(unchanged))) throw new UserError(otherwise);
+}
 
 /** Test files, those that killed last in front. */
 const killers: string[] = [];

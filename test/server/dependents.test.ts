@@ -88,20 +88,21 @@ test('from 15: a column list of a publication is a conflict', async () => {
 });
 
 test('an index, a CHECK, statistics, a column grant and a default survive', async () => {
-  const { client, admin } = here();
-  await admin.query('CREATE ROLE reader');
+  const { client, admin, name } = here();
+  const reader = `${name}_reader`;
+  await admin.query(`CREATE ROLE ${reader}`);
   await client.query(`
     CREATE INDEX ON user_profiles (email_verification_token);
     CREATE INDEX ON user_profiles ((backup_codes -> 0));
     ALTER TABLE user_profiles ADD CHECK (jsonb_typeof(backup_codes) = 'array'), ADD CHECK (email_verification_token <> '');
     CREATE VIEW codes AS SELECT backup_codes FROM user_profiles;
-    GRANT SELECT (backup_codes, email_verification_token) ON user_profiles TO reader`);
+    GRANT SELECT (backup_codes, email_verification_token) ON user_profiles TO ${reader}`);
   const before = await schemaOf(client);
   expect(warnings(await functions.up(here()))).toEqual([]);
   expect((await client.query('SELECT backup_codes FROM codes')).rows).toHaveLength(20);
   await functions.down(here());
   expect(await schemaOf(client)).toEqual(before);
-  await admin.query('DROP OWNED BY reader; DROP ROLE reader');
+  await admin.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
 });
 
 test.each([
