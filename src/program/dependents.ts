@@ -3,7 +3,8 @@
  * a dropped column ("Dependency Tracking" in the PostgreSQL manual); a function body is text to it.
  */
 export const dependents = `
--- Objects that depend on a column, with the first line of their definition. along: DROP COLUMN takes them along.
+-- Objects that depend on a column that changes its type or goes, with the first line of their definition.
+-- along: DROP COLUMN takes them along.
 dependent AS (
   SELECT d.attnum, d.catalog, d.objid, d.along,
          coalesce(v.what, d.what) || coalesce(': ' || left(split_part(btrim(CASE d.catalog
@@ -16,7 +17,8 @@ dependent AS (
     SELECT d.refobjsubid AS attnum, d.classid::regclass::text AS catalog, d.objid, d.objsubid,
            pg_describe_object(d.classid, d.objid, d.objsubid) AS what, bool_or(d.deptype IN ('a', 'i')) AS along
     FROM pg_depend d CROSS JOIN this
-    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid > 0
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid
+      AND d.refobjsubid IN (SELECT attnum FROM compared WHERE verdict IN ('drop', 'widen', 'narrow'))
     GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
   ) d
   LEFT JOIN LATERAL (
