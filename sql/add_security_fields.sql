@@ -801,7 +801,6 @@ BEGIN
         conflict pg_catalog.text;
         remedy pg_catalog.text;
         line pg_catalog.text;
-        said pg_catalog.text[] := '{}';
       BEGIN
         -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a
         -- statement that would not see every row fails.
@@ -954,17 +953,11 @@ BEGIN
                   HINT = 'The statement was: ' || (step ->> 'sql');
               END;
               CONTINUE WHEN stage.name = 'batch' AND touched = 0;
-              said := said || ARRAY(
-                SELECT replace(w, '{rows}', touched::text) FROM jsonb_array_elements_text(step -> 'words') AS w);
-            ELSIF step ->> 'otherwise' IS NOT NULL THEN
-              said := said || (step ->> 'otherwise');
-            END IF;
-            -- Behind the lock what is quick is said at the end: who reads it may compete with us for the processor.
-            IF stage.mode IS NULL OR clock_timestamp() > asked_at + interval '0.1 s' THEN
-              FOREACH line IN ARRAY said LOOP
-                RAISE NOTICE '%: %', table_name, line;
+              FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
+                RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
               END LOOP;
-              said := '{}';
+            ELSIF step ->> 'otherwise' IS NOT NULL THEN
+              RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
             END IF;
             again := again OR stage.name IN ('stage', 'batch');
           END LOOP;
@@ -976,11 +969,8 @@ BEGIN
         END LOOP;
 
         IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
-          said := said || 'nothing to do'::text;
+          RAISE NOTICE '%: nothing to do', table_name;
         END IF;
-        FOREACH line IN ARRAY said LOOP
-          RAISE NOTICE '%: %', table_name, line;
-        END LOOP;
 
         -- Leave the transaction as it was found, for somebody who goes on in it.
         IF NOT alone THEN
