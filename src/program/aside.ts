@@ -1,5 +1,6 @@
+import { archiveRest } from './archive';
 import { policy } from './policy';
-import { addColumn, added, archiveRest, inBatches } from './steps';
+import { addColumn, added, inBatches } from './steps';
 
 /**
  * Columns with many values are put aside, under names of their own: `up` renames them once they have all back, and

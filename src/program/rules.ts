@@ -1,19 +1,11 @@
 import type { Change } from '../declaration';
+import { archive, differingValues, writeDown } from './archive';
 import { batched, comingBack, giveBack, goingAway, putAside } from './aside';
 import { conflicts, downNotes, upConflicts } from './conflicts';
 import { dependentRules, dependents } from './dependents';
 import { type Direction, look, tree } from './look';
 import { policy } from './policy';
-import {
-  archive,
-  catalog,
-  differingValues,
-  downCatalog,
-  downRows,
-  fillInBatches,
-  upRows,
-  writeDown,
-} from './steps';
+import { catalog, downCatalog, downRows, fill, upRows } from './steps';
 import { wanted } from './wanted';
 
 /** A row of the rules query. Rows with SQL are steps. */
@@ -63,7 +55,7 @@ export function rules(
     ...dependentRules,
     ...conflicts,
     ...(direction === 'up' ? upConflicts : downNotes),
-    ...fillInBatches,
+    ...fill,
     ...archive(direction),
     ...(direction === 'up' ? upRows : downRows),
     ...catalog,

@@ -1,114 +1,12 @@
-import type { Direction } from './look';
 import { policy } from './policy';
 import { literal } from './text';
 
 /** Rules with SQL: each is one SELECT of the rules query and gives the steps that bring about one thing. */
 
-/** A table of ours is readable by the owner of the changed one alone, whatever the default privileges are. */
-function close(phase: 'prepare' | 'change', position: number): string {
-  return `
-  SELECT '${phase}', ${position}, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-         format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
-                (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
-                 FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
-                 JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
-                 JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                 WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
-         format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
-  FROM ours o CROSS JOIN this`;
-}
-
-/** Where there is no shape before yet, and something to do. */
-const isToBeWritten =
-  "o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')";
-
-/** Not put aside by us. */
-const wasThere = 'found_name NOT IN (SELECT aside FROM putting)';
-
-/** up: the shape that it finds, as an empty table of that very shape. */
-export const writeDown = `
-  SELECT 'prepare', 300, 0, NULL, format('write the shape before into %s', o.name),
-         format('CREATE TABLE %s (%s)', o.sql_name, (
-           SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
-                                    CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-           FROM compared WHERE ${wasThere}))
-         || coalesce((
-           SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-           FROM compared WHERE comment IS NOT NULL AND ${wasThere}), '')
-         || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
-                   'The columns as they were: the way back reads it and drops it.'),
-         NULL, NULL, NULL
-  FROM ours o
-  WHERE ${isToBeWritten}
-  UNION ALL${close('prepare', 301)}
-  WHERE ${isToBeWritten}`;
-
-/** up, both names: old values that are not the new ones; [] and NULL both mean none. */
-export const differingValues = `\
-archiving AS (
-  SELECT quote_ident(from_name) AS columns, quote_ident(from_name) AS taken, 'at once' AS way,
-         format('%1$I::text IS DISTINCT FROM %2$I::text AND NOT (%2$I IS NULL AND %1$I::text = %3$L)',
-                from_name, to_name, empty) AS holds
-  FROM renaming JOIN compared ON name = from_name AND verdict = 'drop'
-)`;
-
-/** The query that tells whether any row holds such a value. */
-const anyHeld = "format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds)";
-
-/** A format of rows that the archive has not yet. */
-export const archiveRest = `\
-'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
-                'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'`;
-
-export function archive(direction: Direction): string[] {
-  return [
-    `
-  SELECT 'change', 305, 0, NULL,
-         format('%s holds values that would be dropped, and the table has no primary key by which they could '
-                'come back', columns),
-         NULL, ${anyHeld}, NULL,
-         'Add a primary key, or save and clear the values yourself.'
-  FROM archiving CROSS JOIN this WHERE this.key IS NULL`,
-    `
-  SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
-         NULL, ${anyHeld}, NULL,
-         format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
-                'Then run this again.', o.sql_name)
-  FROM archiving CROSS JOIN this JOIN ours o ON o.role = '${direction}_archive' AND o.oid IS NOT NULL
-  WHERE way <> 'continued'`,
-    `
-  SELECT 'change', 320, 0, NULL,
-         format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
-                         WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
-                         ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
-         format(CASE way WHEN 'continued' THEN ${archiveRest}
-                         WHEN 'begun' THEN 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE false'
-                         ELSE 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE %6$s' END,
-                o.sql_name, k.columns, a.columns, a.taken, this.sql_name, holds, k.matches),
-         CASE way WHEN 'at once'
-                  THEN ${anyHeld} END,
-         format('no archive: no row has a value in %s', a.columns), NULL
-  FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = '${direction}_archive'
-  WHERE k.columns IS NOT NULL`,
-    `
-${close('change', 321)}
-  WHERE o.role = '${direction}_archive' AND EXISTS (SELECT 1 FROM archiving)`,
-    `
-  -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
-  SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
-         format('fill {rows} NULLs of %s with %s', found_name, fill),
-         format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
-                CASE WHEN in_batches THEN name ELSE found_name END, fill),
-         NULL, NULL, NULL
-  FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
-  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
-  ];
-}
-
 /** What is done so many rows at a time, before the lock of the change. */
 export const inBatches = `${policy.batch.toLocaleString('en')} at a time, while everybody works on`;
 
-export const fillInBatches = [
+export const fill = [
   `
   -- Counted is what stays filled: a trigger may have other ideas.
   SELECT 'batch', 304, place, name,
@@ -118,6 +16,15 @@ export const fillInBatches = [
                 'SELECT FROM filled WHERE filled IS NOT NULL',
                 this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
   FROM compared CROSS JOIN batched this CROSS JOIN key_of k
+  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
+  `
+  -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
+  SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
+         format('fill {rows} NULLs of %s with %s', found_name, fill),
+         format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
+                CASE WHEN in_batches THEN name ELSE found_name END, fill),
+         NULL, NULL, NULL
+  FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
   WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
 ];
 
