@@ -6,7 +6,7 @@ import { loadProfiles } from '../fire/profiles';
 import { schemaOf } from '../support/catalog';
 import { connect, databasePerTest, freshDatabase } from '../support/database';
 import { knexFor } from '../support/knex';
-import { migrate, migrateWith } from '../support/routes';
+import { functions, migrate, migrateWith } from '../support/routes';
 import { startTestServer, testCluster } from '../support/server';
 
 // Many values come back, and go, in batches that commit, while their columns are put aside.
@@ -256,6 +256,27 @@ test('a column under both names is looked into by a person', async () => {
     'token_16_aside is there beside token, and may hold values on their way',
   );
   expect(await columns('token%')).toEqual(['token', 'token_16_aside']);
+});
+
+test('from two names of the codes, there and back and there again', async () => {
+  const { client } = here();
+  await loadProfiles(client, people);
+  await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes jsonb;
+    UPDATE user_profiles SET mfa_backup_codes = CASE id % 3 WHEN 0 THEN '["N"]'::jsonb WHEN 1 THEN '[]' END`);
+  const values = async (columns: string) =>
+    (await client.query(`SELECT md5(string_agg(concat(id, ${columns}), ';' ORDER BY id)) FROM user_profiles`))
+      .rows;
+  const before = { schema: await schemaOf(client), codes: await values('backup_codes') };
+  await functions.up(here());
+  await client.query("UPDATE user_profiles SET external_id = rpad('e' || id, 90, 'x')");
+  const after = await values('mfa_backup_codes, external_id');
+  expect(await functions.down(here())).toContain(
+    'user_profiles: put external_id aside as external_id_0016_aside',
+  );
+  expect(await schemaOf(client)).toEqual(expect.arrayContaining(before.schema));
+  expect(await values('backup_codes')).toEqual(before.codes);
+  expect(await functions.up(here())).toContain('user_profiles: rename external_id_0016_aside to external_id');
+  expect(await values('mfa_backup_codes, external_id')).toEqual(after);
 });
 
 describe('at once, where no batch may be committed', () => {
