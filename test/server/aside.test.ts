@@ -75,7 +75,9 @@ const archive = 'user_profiles_16_down_archive';
 
 test('all come back, in batches, and nothing is left of the archive and the names in between', async () => {
   const values = await takenBack();
-  const said = await migrate(here().url, 'up', change);
+  const said = (await migrate(here().url, 'up', change)).filter(
+    (line) => !line.includes('before PostgreSQL 11'),
+  );
   expect(said.slice(0, 4)).toEqual([
     'user_profiles: add attempts as attempts_16_aside, until it has its values back',
     'user_profiles: add token as token_16_aside, until it has its values back',
