@@ -194,7 +194,9 @@ DECLARE
       WHERE octet_length(aside) <= 63
     ),
     concerned (name) AS (
-      SELECT unnest(ARRAY[name, aside]) FROM putting
+      SELECT name FROM declared
+      UNION ALL
+      SELECT aside FROM putting
       UNION ALL
       SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
     ),

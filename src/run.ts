@@ -44,7 +44,7 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
 }
 
 /**
- * Makes the change, or takes it back: sends the program, one statement a try, until one succeeds.
+ * Makes the change, or takes it back: sends the program, one statement a try, until nothing is left to do.
  *
  * @param knex what Knex hands to a migration
  * @throws UserError: a refusal, a lost connection, an interruption, a table that was in use until the deadline

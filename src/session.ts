@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import type { Connection, KnexClient } from './connection';
 import { policy } from './program/policy';
 
-/** Where tries are made. Each leaves the whole change behind, a part of the work that nobody sees, or nothing. */
+/** Where tries are made. Each leaves the whole change behind, a part of the work, or nothing. */
 export interface Session {
   readonly connection: Connection;
   /** Whether each try commits by itself, and so may leave a part of the work behind. */

@@ -73,6 +73,13 @@ test.each([
   expect(await migrate(here().url, 'up', change)).toContain(`user_profiles: ${expected}`);
 });
 
+test('a name with no room for the one of a column put aside is found all the same', async () => {
+  const name = 'n'.repeat(60);
+  await here().client.query(`ALTER TABLE user_profiles ADD ${name} date`);
+  const change = tableChange({ id: '18', table: 'user_profiles', add: { [name]: { type: 'date' } } });
+  expect(await migrate(here().url, 'up', change)).toEqual(['user_profiles: nothing to do']);
+});
+
 test.each(['integer', 'bigint'])('wider than a smallint is %s as well', async (type) => {
   await here().client.query(`ALTER TABLE user_profiles ADD logins ${type}`);
   const change = tableChange({ id: '18', table: 'user_profiles', add: { logins: { type: 'smallint' } } });
