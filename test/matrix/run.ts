@@ -22,7 +22,7 @@ const versions: Readonly<Record<string, string>> = {
 const suites = ['test/cli/states', 'test/server/', 'test/scripts/'];
 const elsewhere = ['test/server/(embedded|harness)', 'test/scripts/(text|squawk)'];
 /** With --brief: those in which the versions have differed. */
-const brief = ['test/cli/states', 'test/server/(versions|rules|dependents|relations|partitions|aside)'];
+const brief = ['test/cli/states', 'test/server/(versions|rules|dependents|relations|partitions|aside|fills)'];
 
 const project = join(__dirname, '../..');
 const folder = join(project, '.postgres/versions');

@@ -1,0 +1,54 @@
+import { tableChange } from '../../src/table-change';
+import { loadProfiles } from '../fire/profiles';
+import { connect, databasePerTest } from '../support/database';
+import { migrate } from '../support/routes';
+
+// NULLs where none may be: many of them are filled before the lock of the change.
+const here = databasePerTest();
+const people = 6_000;
+
+const filling = tableChange({
+  id: '17',
+  table: 'user_profiles',
+  add: { phone: { type: 'varchar(20)', notNull: true, default: "'none'" } },
+});
+
+test('many, in batches', async () => {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  const said = await migrate(url, 'up', filling);
+  expect(said).toContain(
+    "user_profiles: fill NULLs of phone with 'none', 2,000 at a time, while everybody works on",
+  );
+  const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
+  expect(rowCount).toBeGreaterThan(people - 21);
+});
+
+test('one that comes after the batches', async () => {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  const other = await connect(url);
+  try {
+    await other.query('BEGIN; UPDATE user_profiles SET phone = NULL WHERE id = 9');
+    const made = migrate(url, 'up', filling);
+    const waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+    while ((await client.query(waiting)).rowCount === 0);
+    await other.query('COMMIT');
+    await made;
+  } finally {
+    await other.end();
+  }
+  const { rowCount } = await client.query("SELECT FROM user_profiles WHERE id = 9 AND phone = 'none'");
+  expect(rowCount).toBe(1);
+});
+
+test('a trigger that empties them again: it ends, and refuses', async () => {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  await client.query(`
+    CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.phone := NULL; RETURN NEW; END';
+    CREATE TRIGGER forget BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE forget()`);
+  await expect(migrate(url, 'up', filling)).rejects.toThrow(
+    'a value stands in the way of: make phone NOT NULL',
+  );
+});
