@@ -35,18 +35,23 @@ export async function withConnection<T>(
   }
 }
 
-/** An error of the server for a reader: its message, detail and hint, and what else can be done about it. */
-export function explained(error: unknown): UserError {
+/**
+ * An error of the server for a reader: its message, detail and hint, and what else can be done about it.
+ *
+ * @param left what state things are in after it, where that is known
+ */
+export function explained(error: unknown, left?: string): UserError {
   if (error instanceof UserError) return error;
   const { message, detail, hint, code = '' } = error as DatabaseError;
-  const [, advice] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
-  return new UserError([message, detail, hint, advice].filter(Boolean).join('\n'));
+  const cause = causes.find(([pattern]) => pattern.test(`${code} ${message}`));
+  const isKnown = cause && cause !== lost;
+  return new UserError([message, detail, hint, isKnown && left, cause?.[1]].filter(Boolean).join('\n'));
 }
 
 /** What a lost connection looks like, and what it means for the user. */
 export const lost = [
   /^(57P0|08|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
-  'The connection was lost. The change is either made or not begun: run the same command again to be sure.\n' +
+  'The connection was lost, but no value: the change is made, begun, or not begun. Run the same command again.\n' +
     'If Knex says that its migrations are locked: npx knex migrate:unlock before.',
 ] as const;
 
@@ -54,17 +59,14 @@ export const lost = [
 const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
   [
     /^57014/,
-    'Nothing has changed. If it was statement_timeout: it is set for this role or database, and cannot be lifted from\n' +
+    'If it was statement_timeout: it is set for this role or database, and cannot be lifted from\n' +
       'inside a statement. ALTER ROLE ... SET statement_timeout = 0; run this again; then set it back.',
   ],
   [
     /^25P04/,
-    'Nothing has changed. It was transaction_timeout, set for this role or database.\n' +
+    'It was transaction_timeout, set for this role or database.\n' +
       'ALTER ROLE ... SET transaction_timeout = 0; run this again; then set it back.',
   ],
   lost,
-  [
-    /^53200/,
-    'Nothing has changed. Raise max_locks_per_transaction, or detach partitions, and run this again.',
-  ],
+  [/^53200/, 'Raise max_locks_per_transaction, or detach partitions, and run this again.'],
 ];

@@ -146,7 +146,7 @@ async function untilDone(
       }
       if (!failure) return;
       const isInUse = failure.code === '55P03' || failure.code === '40P01';
-      if (!isInUse && !(interrupted.aborted && failure.code === '57014')) throw failure;
+      if (!isInUse && !(interrupted.aborted && failure.code === '57014')) throw explained(failure, left);
       if (interrupted.aborted) continue;
       const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
       const waited = performance.now() - started;

@@ -194,7 +194,7 @@ test('a connection that is cut: what it means, and what to do', async () => {
     );
   }, 50);
   await expect(attempt()).rejects.toThrow(
-    'The change is either made or not begun: run the same command again to be sure.',
+    'The connection was lost, but no value: the change is made, begun, or not begun. Run the same command again.',
   );
   clearInterval(timer);
   expect(await isMade()).toBe(false);

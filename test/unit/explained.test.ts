@@ -13,17 +13,17 @@ test.each<[string, Error, string]>([
   [
     'a statement_timeout',
     error('canceling statement', { code: '57014' }),
-    'canceling statement\nNothing has changed. ',
+    'canceling statement\nAs it was.\nIf it was statement_timeout',
   ],
-  ['a lost connection, by code', error('x', { code: '57P01' }), 'x\nThe connection was lost. '],
-  ['a lost connection, by message', error('read ECONNRESET'), 'read ECONNRESET\nThe connection was lost. '],
+  ['a lost connection, by code', error('x', { code: '57P01' }), 'x\nThe connection was lost, '],
+  ['a lost connection, by message', error('read ECONNRESET'), 'read ECONNRESET\nThe connection was lost, '],
   [
     'no room for locks',
     error('out of shared memory', { code: '53200' }),
-    'out of shared memory\nNothing has changed. ',
+    'out of shared memory\nAs it was.\nRaise ',
   ],
 ])('%s', (_, given, message) => {
-  const shown = explained(given);
+  const shown = explained(given, 'As it was.');
   expect(shown).toBeInstanceOf(UserError);
   expect(shown.message).toMatch(new RegExp(`^${message}`));
   expect(shown.stack).toBe(shown.message);
