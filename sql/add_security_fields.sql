@@ -601,7 +601,7 @@ DECLARE
       UNION ALL
       -- Counted is what stays filled: a trigger may have other ideas.
       SELECT 'batch', 304, place, name,
-             format('fill NULLs of %s with %s, 2,000 at a time, while everybody works on', found_name, fill),
+             format('fill NULLs of %s with %s, 2000 at a time, while everybody works on', found_name, fill),
              format('WITH filled AS (UPDATE %1$s t SET %2$I = %3$s FROM (SELECT %4$s FROM %1$s WHERE %2$I IS NULL '
                     'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
                     'SELECT FROM filled WHERE filled IS NOT NULL',
@@ -610,7 +610,7 @@ DECLARE
       WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
       SELECT 'batch', 304, 0, NULL,
-             format('give back values from %s, 2,000 at a time, while everybody works on', o.name),
+             format('give back values from %s, 2000 at a time, while everybody works on', o.name),
              format('WITH batch AS (SELECT a.* FROM %1$s a JOIN %2$s t ON %3$s '
                     'LIMIT 2000 FOR NO KEY UPDATE OF t SKIP LOCKED), '
                     'moved AS (UPDATE %2$s t SET %4$s FROM batch a WHERE %3$s RETURNING %5$s) '
@@ -800,6 +800,7 @@ BEGIN
         applies pg_catalog.bool;
         touched pg_catalog.int8;
         again pg_catalog.bool := false;
+        said pg_catalog.text[] := '{}';
         conflict pg_catalog.text;
         remedy pg_catalog.text;
         line pg_catalog.text;
@@ -956,10 +957,10 @@ BEGIN
               END;
               CONTINUE WHEN stage.name = 'batch' AND touched = 0;
               FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
-                RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
+                said := said || format('%s: %s', table_name, replace(line, '{rows}', touched::text));
               END LOOP;
             ELSIF step ->> 'otherwise' IS NOT NULL THEN
-              RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
+              said := said || format('%s: %s', table_name, step ->> 'otherwise');
             END IF;
             again := again OR stage.name IN ('stage', 'batch');
           END LOOP;
@@ -971,7 +972,7 @@ BEGIN
         END LOOP;
 
         IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
-          RAISE NOTICE '%: nothing to do', table_name;
+          said := said || format('%s: nothing to do', table_name);
         END IF;
 
         -- Leave the transaction as it was found, for somebody who goes on in it.
@@ -991,12 +992,15 @@ BEGIN
           SET LOCAL citus.propagate_set_commands TO DEFAULT;
           SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
         END IF;
-        PERFORM set_config('table_change.again', again::text, true),
+        -- What has been done, a line each, to be said afterwards: a NOTICE wakes its reader, while everybody waits.
+        PERFORM set_config('table_change.said', array_to_string(said, chr(10)), true),
+                set_config('table_change.again', again::text, true),
                 set_config('table_change.target', '', true),
                 set_config('row_security', found_row_security, true),
                 set_config('standard_conforming_strings', found_strings, true),
                 set_config('search_path', found_path, true);
       END;
+      RAISE NOTICE '%', pg_catalog.current_setting('table_change.said');
       EXIT;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);

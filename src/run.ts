@@ -85,7 +85,8 @@ export async function run(
     stopListening();
     const { connection } = { connection: undefined, ...(await opening) };
     if (connection) await own.releaseConnection(connection);
-    await own.destroy();
+    // Knex has work to do while the server ends the connection.
+    own.destroy().catch(() => undefined);
   }
 }
 
@@ -112,17 +113,13 @@ async function untilDone(
     batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
   };
   // A later try says much of what an earlier one has said.
-  const said = new Set<string | undefined>();
-  const onNotice = ({
-    severity,
-    message,
-  }: {
-    severity?: string | undefined;
-    message?: string | undefined;
-  }) => {
-    if (!said.has(message)) report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
-    said.add(message);
+  const told = new Set<string>();
+  const tell = (line: string) => {
+    if (!told.has(line)) report(line);
+    told.add(line);
   };
+  const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
+    tell(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   interrupted.addEventListener('abort', cancel);
   connection.on('notice', onNotice);
   let started = performance.now();
@@ -132,12 +129,13 @@ async function untilDone(
     for (let tries = 1; ; tries++) {
       if (interrupted.aborted) throw new UserError(`${interrupted.reason}: ended. ${left}`);
       const stopWatching = watch(connection, batch);
-      const { again, failure } = await tryOnce(statement)
+      const { said, again, failure } = await tryOnce(statement)
         .then(
-          (again) => ({ again, failure: undefined }),
-          (failure: DatabaseError) => ({ again: false, failure }),
+          (tried) => ({ ...tried, failure: undefined }),
+          (failure: DatabaseError) => ({ said: '', again: false, failure }),
         )
         .finally(stopWatching);
+      for (const line of said.split('\n').filter(Boolean)) tell(line);
       if (again) {
         left = 'What is done so far stays, and nothing is locked: the next run goes on from there.';
         started = performance.now();

@@ -7,8 +7,14 @@ export interface Session {
   readonly connection: Connection;
   /** Whether each try commits by itself, and so may leave a part of the work behind. */
   readonly commits: boolean;
-  /** Resolves to whether there is more to do: only where it commits. */
-  readonly tryOnce: (statement: string) => Promise<boolean>;
+  readonly tryOnce: (statement: string) => Promise<Tried>;
+}
+
+export interface Tried {
+  /** What has been done, a line each. */
+  readonly said: string;
+  /** Whether there is more to do: only where a try commits. */
+  readonly again: boolean;
 }
 
 /**
@@ -53,15 +59,18 @@ function alone(connection: Connection): Session {
   return {
     connection,
     commits: true,
-    tryOnce: async (statement) => {
-      // A result a statement, which the types of pg do not know.
-      const results: unknown = await connection.query(
-        `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement};
-         SELECT pg_catalog.current_setting('table_change.again') AS again`,
-      );
-      return (results as { rows: { again: string }[] }[]).at(-1)?.rows[0]?.again === 'true';
-    },
+    tryOnce: (statement) => tried(connection, `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ${statement}`),
   };
+}
+
+async function tried(connection: Connection, statements: string): Promise<Tried> {
+  // A result a statement, which the types of pg do not know.
+  const results: unknown = await connection.query(
+    `${statements};
+     SELECT pg_catalog.current_setting('table_change.said') AS said,
+            pg_catalog.current_setting('table_change.again')::pg_catalog.bool AS again`,
+  );
+  return (results as { rows: [Tried] }[]).at(-1)?.rows[0] ?? { said: '', again: false };
 }
 
 function withSavepoints(connection: Connection): Session {
@@ -70,8 +79,7 @@ function withSavepoints(connection: Connection): Session {
     commits: false,
     tryOnce: async (statement) => {
       try {
-        await connection.query(`SAVEPOINT try; ${statement}; RELEASE SAVEPOINT try`);
-        return false;
+        return await tried(connection, `SAVEPOINT try; ${statement}; RELEASE SAVEPOINT try`);
       } catch (error) {
         await connection.query('ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try');
         throw error;

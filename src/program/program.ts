@@ -70,6 +70,7 @@ function attempt(change: Change, { inBatches = false }: Allowed): string {
   applies pg_catalog.bool;
   touched pg_catalog.int8;
   again pg_catalog.bool := false;
+  said pg_catalog.text[] := '{}';
   conflict pg_catalog.text;
   remedy pg_catalog.text;
   line pg_catalog.text;
@@ -221,10 +222,10 @@ BEGIN
         END;
         CONTINUE WHEN stage.name = 'batch' AND touched = 0;
         FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
-          RAISE NOTICE '%: %', table_name, replace(line, '{rows}', touched::text);
+          said := said || format('%s: %s', table_name, replace(line, '{rows}', touched::text));
         END LOOP;
       ELSIF step ->> 'otherwise' IS NOT NULL THEN
-        RAISE NOTICE '%: %', table_name, step ->> 'otherwise';
+        said := said || format('%s: %s', table_name, step ->> 'otherwise');
       END IF;
       again := again OR stage.name IN ('stage', 'batch');
     END LOOP;
@@ -236,7 +237,7 @@ BEGIN
   END LOOP;
 
   IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
-    RAISE NOTICE '%: nothing to do', table_name;
+    said := said || format('%s: nothing to do', table_name);
   END IF;
 
   -- Leave the transaction as it was found, for somebody who goes on in it.
@@ -256,7 +257,9 @@ BEGIN
     SET LOCAL citus.propagate_set_commands TO DEFAULT;
     SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
   END IF;
-  PERFORM set_config('table_change.again', again::text, true),
+  -- What has been done, a line each, to be said afterwards: a NOTICE wakes its reader, while everybody waits.
+  PERFORM set_config('table_change.said', array_to_string(said, chr(10)), true),
+          set_config('table_change.again', again::text, true),
           set_config('table_change.target', '', true),
           set_config('row_security', found_row_security, true),
           set_config('standard_conforming_strings', found_strings, true),

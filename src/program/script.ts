@@ -45,6 +45,7 @@ function loop(tried: string): string {
     BEGIN
       -- The program: one try. It leaves the whole change behind, or nothing.
       ${indent(tried, 6)};
+      RAISE NOTICE '%', pg_catalog.current_setting('table_change.said');
       EXIT;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);

@@ -4,7 +4,7 @@ import { literal } from './text';
 /** Rules with SQL: each is one SELECT of the rules query and gives the steps that bring about one thing. */
 
 /** What is done so many rows at a time, before the lock of the change. */
-export const inBatches = `${policy.batch.toLocaleString('en')} at a time, while everybody works on`;
+export const inBatches = `${policy.batch} at a time, while everybody works on`;
 
 export const fill = [
   `

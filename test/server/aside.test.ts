@@ -82,7 +82,7 @@ test('all come back, in batches, and nothing is left of the archive and the name
     'user_profiles: add attempts as attempts_16_aside, until it has its values back',
     'user_profiles: add token as token_16_aside, until it has its values back',
     'user_profiles: add locked as locked_16_aside, until it has its values back',
-    `user_profiles: give back values from ${archive}, 2,000 at a time, while everybody works on`,
+    `user_profiles: give back values from ${archive}, 2000 at a time, while everybody works on`,
   ]);
   expect(said).toContain('user_profiles: rename attempts_16_aside to attempts');
   expect(said).toContain(`user_profiles: give back the values of the last 0 rows from ${archive}`);

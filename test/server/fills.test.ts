@@ -18,7 +18,7 @@ test('many, in batches', async () => {
   await loadProfiles(client, people);
   const said = await migrate(url, 'up', filling);
   expect(said).toContain(
-    "user_profiles: fill NULLs of phone with 'none', 2,000 at a time, while everybody works on",
+    "user_profiles: fill NULLs of phone with 'none', 2000 at a time, while everybody works on",
   );
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
   expect(rowCount).toBeGreaterThan(people - 21);
