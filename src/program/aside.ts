@@ -54,7 +54,8 @@ export const giveBack = [
   SELECT 'stage', 303, c.place, c.name,
          format('add %s as %s, until it has its values back', c.name, p.aside),
          ${addColumn('p.aside')}, NULL, NULL, NULL
-  FROM large CROSS JOIN putting p CROSS JOIN ${added} AND p.name = c.name`,
+  FROM large CROSS JOIN putting p CROSS JOIN ${added}
+  WHERE verdict = 'add' AND p.name = c.name`,
   `
   SELECT 'batch', 304, 0, NULL,
          format('give back values from %s, ${inBatches}', o.name),

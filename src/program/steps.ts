@@ -67,10 +67,10 @@ format('ADD COLUMN %I %s%s%s%s', ${name},
                 ' DEFAULT ' || fill,
                 CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END)`;
 
+/** What it reads. */
 export const added = `\
 compared c
-  LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
-  WHERE verdict = 'add'`;
+  LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family`;
 
 export const catalog = [
   `
@@ -82,7 +82,8 @@ export const catalog = [
          format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
                 ' DEFAULT ' || fill),
          ${addColumn('c.name')}, NULL, NULL, NULL
-  FROM ${added}`,
+  FROM ${added}
+  WHERE verdict = 'add'`,
   `
   SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
          format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
