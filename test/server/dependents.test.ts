@@ -1,3 +1,4 @@
+import { tableChange } from '../../src/table-change';
 import { dataOf, schemaOf } from '../support/catalog';
 import { databasePerTest, freshDatabase, loadState, serverVersion } from '../support/database';
 import { functions, migrate } from '../support/routes';
@@ -153,6 +154,17 @@ test('a trigger of another table, and a longer name, are none of our business', 
     CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM NEW.old_backup_codes_2; RETURN NEW; END $$;
     CREATE TRIGGER other BEFORE UPDATE ON auth_user FOR EACH ROW EXECUTE PROCEDURE other()`);
   expect(warnings(await functions.up(here()))).toEqual([]);
+});
+
+test("nor are the server's own functions, and symbols that are called like the column", async () => {
+  const { client, admin, url } = here();
+  await client.query('ALTER TABLE user_profiles ADD drandom text');
+  await admin.query(`
+    CREATE FUNCTION pg_catalog.own() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM drandom; END';
+    CREATE FUNCTION public.chance() RETURNS float8 LANGUAGE internal AS 'drandom'`);
+  const rename = { from: 'drandom', to: 'chance', type: 'text', moveWhere: 'mfa_enabled', empty: '' };
+  const change = tableChange({ id: '17', table: 'user_profiles', add: {}, rename });
+  expect(warnings(await migrate(url, 'up', change))).toEqual([]);
 });
 
 test('down: what would stop it is a conflict, what goes with a column is said', async () => {
