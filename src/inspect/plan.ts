@@ -25,7 +25,7 @@ export interface Plan {
   readonly conflicts: readonly { readonly problem: string; readonly advice: string | null }[];
   /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
   readonly holders: string | null;
-  /** Knex's own lock: free, held by a migration that runs, stale; null where there is no table of Knex's to be read. */
+  /** Knex's own lock: free, held by this migration, stale (or held by another one); null where there is no table of Knex's to be read. */
   readonly knexLock: 'free' | 'held' | 'stale' | null;
   /** All of this for a reader. */
   readonly lines: readonly string[];
@@ -123,7 +123,8 @@ function linesOf({
     ...(knexLock === 'held' ? ['A migration is running now.'] : []),
     ...(knexLock === 'stale'
       ? [
-          "Knex's lock is set, and no migration is running: one was killed. Release it: npx knex migrate:unlock",
+          "Knex's lock is set, and this migration is not at work: it was killed, or another one of its batch is at work.",
+          'Where none is, release it: npx knex migrate:unlock',
         ]
       : []),
   ];
