@@ -743,7 +743,7 @@ DECLARE
              format('CREATE TABLE %s (%s)', o.sql_name, (
                SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                         CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-               FROM compared WHERE found_name NOT IN (SELECT aside FROM putting)))
+               FROM compared WHERE found_name IS NOT NULL AND found_name NOT IN (SELECT aside FROM putting)))
              || coalesce((
                SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
                FROM compared WHERE comment IS NOT NULL AND found_name NOT IN (SELECT aside FROM putting)), '')

@@ -20,8 +20,7 @@ function close(phase: 'prepare' | 'change', position: number): string {
 const isToBeWritten =
   "o.role = 'before' AND o.oid IS NULL AND EXISTS (SELECT 1 FROM rule WHERE phase = 'change')";
 
-/** Not put aside by us. */
-const wasThere = 'found_name NOT IN (SELECT aside FROM putting)';
+const notAside = 'found_name NOT IN (SELECT aside FROM putting)';
 
 /** up: the shape that it finds, as an empty table of that very shape. */
 export const writeDown = `
@@ -29,10 +28,10 @@ export const writeDown = `
          format('CREATE TABLE %s (%s)', o.sql_name, (
            SELECT string_agg(format('%I %s%s%s%s', found_name, type, collate_as, ' DEFAULT ' || default_expr,
                                     CASE WHEN not_null THEN ' NOT NULL' END), ', ' ORDER BY attnum)
-           FROM compared WHERE ${wasThere}))
+           FROM compared WHERE found_name IS NOT NULL AND ${notAside}))
          || coalesce((
            SELECT string_agg(format('; COMMENT ON COLUMN %s.%I IS %L', o.sql_name, found_name, comment), '')
-           FROM compared WHERE comment IS NOT NULL AND ${wasThere}), '')
+           FROM compared WHERE comment IS NOT NULL AND ${notAside}), '')
          || format('; COMMENT ON TABLE %s IS %L', o.sql_name,
                    'The columns as they were: the way back reads it and drops it.'),
          NULL, NULL, NULL
