@@ -1,7 +1,8 @@
 import { plan } from '../../migrations/0016_add_security_fields';
+import { tableChange } from '../../src/table-change';
 import { databasePerTest, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
-import { functions } from '../support/routes';
+import { functions, migrate } from '../support/routes';
 
 const here = databasePerTest('0015');
 
@@ -17,4 +18,13 @@ test('plan and up say that a server before 11 rewrites the table, with the estim
     serverVersion < 11 ? [expect.stringMatching(warning), expect.stringMatching(warning)] : [],
   );
   expect(rules.filter(({ phase }) => phase === 'note')).toHaveLength(serverVersion < 11 ? 1 : 0);
+});
+
+test('... but not for columns without one', async () => {
+  const change = tableChange({ id: '16', table: 'user_profiles', add: { note: { type: 'text' } } });
+  expect(await migrate(here().url, 'up', change)).toEqual([
+    expect.stringContaining('write the shape before'),
+    expect.stringContaining('close'),
+    'user_profiles: add note text',
+  ]);
 });
