@@ -174,30 +174,39 @@ describe('row-level security hides no row, and is afterwards as before', () => {
   });
 });
 
-test('whoever makes the change: what he grants by default is not granted on the tables beside it', async () => {
-  const { admin, adminUrl, client, owner, name } = here();
-  const reader = `${name}_reader`;
-  await client.query('ALTER TABLE user_profiles DROP external_id');
-  await admin.query(`CREATE ROLE ${reader}`);
-  try {
-    await admin.query(`ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ${reader};
-      ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO ${reader}, PUBLIC`);
-    const superuser = { ...here(), url: adminUrl, client: admin };
-    const grantees = async () => {
-      const { rows } = await admin.query(
-        `SELECT DISTINCT pg_get_userbyid(x.grantee) AS grantee FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner))) x
+test.each([
+  [
+    'everywhere and in the schema',
+    ['GRANT SELECT ON TABLES TO reader', 'IN SCHEMA public GRANT ALL ON TABLES TO reader, PUBLIC'],
+  ],
+  ['in the schema', ['IN SCHEMA public GRANT SELECT ON TABLES TO reader']],
+])(
+  'whoever makes the change: what he grants by default %s is not granted on the tables beside it',
+  async (_where, grants) => {
+    const { admin, adminUrl, client, owner, name } = here();
+    const reader = `${name}_reader`;
+    await client.query('ALTER TABLE user_profiles DROP external_id');
+    await admin.query(`CREATE ROLE ${reader}`);
+    try {
+      for (const grant of grants)
+        await admin.query(`ALTER DEFAULT PRIVILEGES ${grant.replace('reader', reader)}`);
+      const superuser = { ...here(), url: adminUrl, client: admin };
+      const grantees = async () => {
+        const { rows } = await admin.query(
+          `SELECT DISTINCT pg_get_userbyid(x.grantee) AS grantee FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner))) x
          WHERE relname LIKE 'user_profiles_0016%' AND relkind = 'r'`,
-      );
-      return rows.map(({ grantee }) => grantee);
-    };
-    for (const route of [functions, scripts]) {
-      output.push(...(await route.up(superuser)));
-      expect(await grantees()).toEqual([owner]);
-      await client.query("UPDATE user_profiles SET external_id = 'x'");
-      output.push(...(await route.down(superuser)));
-      expect(await grantees()).toEqual([owner]);
+        );
+        return rows.map(({ grantee }) => grantee);
+      };
+      for (const route of [functions, scripts]) {
+        output.push(...(await route.up(superuser)));
+        expect(await grantees()).toEqual([owner]);
+        await client.query("UPDATE user_profiles SET external_id = 'x'");
+        output.push(...(await route.down(superuser)));
+        expect(await grantees()).toEqual([owner]);
+      }
+    } finally {
+      await admin.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
     }
-  } finally {
-    await admin.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
-  }
-});
+  },
+);

@@ -1,7 +1,8 @@
+import { tableChange } from '../../src/table-change';
 import { declaredShape, valuesOf, writeValues } from '../support/application';
 import { schemaOf } from '../support/catalog';
 import { databasePerTest, loadState } from '../support/database';
-import { functions, scripts } from '../support/routes';
+import { functions, migrate, scripts } from '../support/routes';
 
 const here = databasePerTest();
 const columns = Object.keys(declaredShape);
@@ -73,6 +74,37 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   expect(await schemaOf(client)).toEqual(before);
   await client.query('DROP TABLE user_profiles_0016_down_archive');
   await functions.down(here());
+});
+
+test('an archive of codes is never overwritten either', async () => {
+  const { client } = here();
+  await loadState(client, 'both-names');
+  await client.query(`UPDATE user_profiles SET mfa_backup_codes = '["new"]';
+                      CREATE TABLE user_profiles_0016_up_archive ()`);
+  const before = await schemaOf(client);
+  await expect(functions.up(here())).rejects.toThrow(
+    /user_profiles_0016_up_archive is there already, and an archive is never overwritten\n/,
+  );
+  expect(await schemaOf(client)).toEqual(before);
+});
+
+test('values of a type that somebody has widened come back into as wide a one, and no other', async () => {
+  const { client, url } = here();
+  await loadState(client, '0015');
+  const add = { short: { type: 'varchar(9)' }, long: { type: 'varchar' } } as const;
+  const change = tableChange({ id: '16', table: 'user_profiles', add });
+  await migrate(url, 'up', change);
+  await client.query(`ALTER TABLE user_profiles ALTER short TYPE varchar(99), ALTER long TYPE text;
+                      UPDATE user_profiles SET short = repeat('s', 50), long = 'l'`);
+  await migrate(url, 'down', change);
+  await migrate(url, 'up', change);
+  const { rows } = await client.query('SELECT DISTINCT short, long FROM user_profiles');
+  expect(rows).toEqual([{ short: 's'.repeat(50), long: 'l' }]);
+  const { rows: types } = await client.query(
+    `SELECT format_type(atttypid, atttypmod) AS type FROM pg_attribute
+     WHERE attrelid = 'user_profiles'::regclass AND attname IN ('short', 'long') ORDER BY attname`,
+  );
+  expect(types).toEqual([{ type: 'character varying' }, { type: 'character varying(99)' }]);
 });
 
 test('people who came between keep their defaults', async () => {
