@@ -84,6 +84,19 @@ test('a column that somebody dropped since comes back as it was', async () => {
   expect((await everything()).schema).toEqual(before.schema);
 });
 
+test('from two names the old one comes back with its comment', async () => {
+  const { client } = here();
+  await loadState(client, 'both-names');
+  await client.query("COMMENT ON COLUMN user_profiles.backup_codes IS 'One use each'");
+  await functions.up(here());
+  expect(await functions.down(here())).toContain('user_profiles: restore the comment of backup_codes');
+  const { rows } = await client.query(
+    `SELECT col_description(attrelid, attnum) AS comment FROM pg_attribute
+     WHERE attrelid = 'user_profiles'::regclass AND attname = 'backup_codes'`,
+  );
+  expect(rows).toEqual([{ comment: 'One use each' }]);
+});
+
 test('a table too large to rewrite keeps the wide column, and the statement for a quiet hour is said', async () => {
   const { client } = here();
   await loadState(client, '0015');
