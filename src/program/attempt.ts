@@ -127,7 +127,7 @@ BEGIN
         IF applies THEN
           RAISE EXCEPTION USING
             MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
-                             table_name, rule.words),
+                             table_name, array_to_string(rule.words, '; ')),
             HINT = 'Is it a default? Declare it in the words in which the server prints it. '
                    'Otherwise please report it, with what plan shows.';
         END IF;

@@ -1,0 +1,45 @@
+import { tableChange } from '../../src/table-change';
+import { dataOf, schemaOf } from '../support/catalog';
+import { databasePerTest } from '../support/database';
+import { functions, migrate } from '../support/routes';
+
+// After its steps the program looks again: what is left to do is an error, and nothing has changed.
+const here = databasePerTest('0015');
+
+async function leftAsItWas(work: () => Promise<unknown>, left: string) {
+  const { client } = here();
+  const everything = async () => ({ schema: await schemaOf(client), data: await dataOf(client) });
+  const before = await everything();
+  await expect(work()).rejects.toMatchObject({
+    name: 'UserError',
+    message: expect.stringContaining(
+      `user_profiles is left as it was: after all steps there would still be to do: ${left}`,
+    ),
+  });
+  expect(await everything()).toEqual(before);
+}
+
+test('a default that the server prints in other words', async () => {
+  const add = { flag: { type: 'boolean', notNull: true, default: "'f'" } } as const;
+  const change = tableChange({ id: '16', table: 'user_profiles', add });
+  await leftAsItWas(
+    () => migrate(here().url, 'up', change),
+    "set the default of flag to 'f'\nIs it a default?",
+  );
+});
+
+test("a step that somebody's event trigger undoes, where the step has a condition", async () => {
+  await functions.up(here());
+  await here().admin.query(`
+    CREATE FUNCTION widen() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'public.user_profiles'::regclass
+                 AND attname = 'email_verification_token' AND atttypmod = 104) THEN
+        ALTER TABLE public.user_profiles ALTER email_verification_token TYPE varchar(255);
+      END IF;
+    END $$;
+    CREATE EVENT TRIGGER widen ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE PROCEDURE widen()`);
+  await leftAsItWas(
+    () => functions.down(here()),
+    'narrow email_verification_token from varchar(255) to varchar(100)',
+  );
+});
