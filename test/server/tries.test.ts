@@ -134,6 +134,21 @@ test('the deadline: given up, with who is in the way and how to wait longer, and
   await expectNoLocks();
 });
 
+test('another table that is in use, as an archive that is read: said, and tried again', async () => {
+  const { client } = here();
+  await attempt();
+  await client.query("UPDATE user_profiles SET external_id = 'x'");
+  await run(knex, change, 'down', { ...surroundings({}), report: () => undefined });
+  await other.query('BEGIN; SELECT FROM user_profiles_16_down_archive');
+  await attempt(() => other.query('COMMIT'));
+  expect(lines).toContainEqual(
+    expect.stringMatching(
+      /^user_profiles is left as it was: no lock in time to: drop user_profiles_16_down_archive.*\. Try 1; the next one in 0\.\d s\. A transaction holds another table/,
+    ),
+  );
+  expect(await isMade()).toBe(true);
+});
+
 test("in Knex's transaction: a savepoint a try, and the transaction goes on", async () => {
   await read();
   const transaction = await knex.transaction();
