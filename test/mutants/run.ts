@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { main } from '../../src/commands/main';
 import { UserError } from '../../src/user-error';
@@ -53,9 +53,10 @@ async function survivorsOf(mutants: readonly Mutant[]): Promise<Mutant[]> {
   const survivors: Mutant[] = [];
   const worker = async () => {
     for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
-      if (await passes(mutant)) survivors.push(mutant);
+      const killer = await killerOf(mutant);
+      if (!killer) survivors.push(mutant);
       console.log(
-        `${mutants.length - queue.length}/${mutants.length} ${survivors.includes(mutant) ? 'SURVIVED' : 'killed'}: ${described(mutant)}`,
+        `${mutants.length - queue.length}/${mutants.length} ${killer ? `killed by ${killer}` : 'SURVIVED'}: ${described(mutant)}`,
       );
     }
   };
@@ -83,14 +84,15 @@ const unchanged: Mutant = { before: '', line: '', mutated: '' };
 
 /** Tests that fail without a mutant would kill them all. @throws UserError */
 async function expectToPass(otherwise: string): Promise<void> {
-  if (!(await passes(unchanged))) throw new UserError(otherwise);
+  const killer = await killerOf(unchanged);
+  if (killer) throw new UserError(`${otherwise} (${killer})`);
 }
 
 /** Test files, those that killed last in front. */
 const killers: string[] = [];
 
-/** Whether jest passes. A mutant that makes the tests hang is killed as well. */
-async function passes(mutant: Mutant): Promise<boolean> {
+/** The test file that fails, if any. A mutant that makes the tests hang is killed as well. */
+async function killerOf(mutant: Mutant): Promise<string | undefined> {
   const word = join(await mkdtemp(join(tmpdir(), 'mutant-')), 'killer');
   const passed = await jestPasses({
     MUTANT: JSON.stringify(mutant),
@@ -103,7 +105,7 @@ async function passes(mutant: Mutant): Promise<boolean> {
     const others = killers.filter((one) => one !== killer);
     killers.splice(0, killers.length, killer, ...others);
   }
-  return passed;
+  return passed ? undefined : basename(killer ?? 'its time limit', '.test.ts');
 }
 
 function jestPasses(env: NodeJS.ProcessEnv): Promise<boolean> {
