@@ -30,9 +30,9 @@ describe('the deadline', () => {
     const seconds = (performance.now() - begun) / 1000;
     expect(seconds).toBeLessThan(3 + 3);
     expect(code).toBe(1);
-    // Several tries, and each step said once.
+    // Several tries. What they did is undone, so it is not said.
     expect(stdout.match(/the next one in/g)?.length).toBeGreaterThan(1);
-    expect(stdout.match(/write the shape before/g)).toHaveLength(1);
+    expect(stdout).not.toContain('write the shape before');
     const { pid } = rows[0];
     expect(stderr.split('\n').slice(1)).toEqual([
       `user_profiles is in use: no ACCESS EXCLUSIVE lock within ${lockBudget} ms`,
