@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { script } from '../../migrations/0016_add_security_fields';
 import { declaredShape, shapeOf } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { type Outcome, project, run } from '../support/knex';
 
@@ -63,10 +63,7 @@ async function follow(title: string, from = 0, to?: number): Promise<Outcome[]> 
   return outcomes;
 }
 
-const everything = async () => ({
-  schema: await schemaOf(database.client),
-  data: await dataOf(database.client),
-});
+const everything = () => everythingIn(database.client);
 
 test('it has commands that need the application, marked as such, and no others that are not run', () => {
   const all = everywhere.flatMap(commandsOf);

@@ -1,7 +1,7 @@
 import type { Knex } from 'knex';
 import type { Client } from 'pg';
 import { declaredShape, valuesOf, writeValues } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState, type State, type TestDatabase } from '../support/database';
 import { knexFor } from '../support/knex';
 import { scripts } from '../support/routes';
@@ -83,7 +83,7 @@ const add = () => scripts.up(database);
 const remove = () => scripts.down(database);
 const recorded = async () =>
   (await knex.schema.hasTable('knex_migrations')) ? knex('knex_migrations').pluck('name') : [];
-const everything = async () => ({ schema: await schemaOf(client), data: await dataOf(client) });
+const everything = () => everythingIn(client);
 
 describe.each(Object.entries(found))('%s', (name, [state, more]) => {
   beforeEach(async () => {

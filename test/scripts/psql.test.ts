@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { declaredShape, shapeOf } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { knexCommand, project } from '../support/knex';
 import { psql, psqlScript, testWithPsql } from '../support/psql';
@@ -16,10 +16,7 @@ beforeEach(async () => {
   await loadState(database.client, '0015');
 });
 
-const everything = async () => ({
-  schema: await schemaOf(database.client),
-  data: await dataOf(database.client),
-});
+const everything = () => everythingIn(database.client);
 const toBeChanged = async () =>
   expect(await shapeOf(database.client)).toEqual({ ...declaredShape, mfa_backup_codes: 'jsonb' });
 

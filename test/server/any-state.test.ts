@@ -3,7 +3,7 @@ import type { Knex } from 'knex';
 import { plan, verify } from '../../migrations/0016_add_security_fields';
 import { UserError } from '../../src/table-change';
 import { declaredShape, valuesOf, writeValues } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn, schemaOf } from '../support/catalog';
 import { freshDatabase, type TestDatabase } from '../support/database';
 import { type FoundTable, foundTable, statementsFor } from '../support/found-tables';
 import { knexFor } from '../support/knex';
@@ -24,10 +24,7 @@ afterAll(async () => {
   await database.close();
 });
 
-const everything = async () => ({
-  schema: await schemaOf(database.client),
-  data: await dataOf(database.client),
-});
+const everything = () => everythingIn(database.client);
 
 async function make(table: FoundTable): Promise<void> {
   await database.client.query(`

@@ -1,30 +1,20 @@
 import { tableChange } from '../../src/table-change';
-import { dataOf, schemaOf } from '../support/catalog';
+import { expectRefusal } from '../support/catalog';
 import { databasePerTest } from '../support/database';
 import { functions, migrate } from '../support/routes';
 
 // After its steps the program looks again: what is left to do is an error, and nothing has changed.
 const here = databasePerTest('0015');
 
-async function leftAsItWas(work: () => Promise<unknown>, left: string) {
-  const { client } = here();
-  const everything = async () => ({ schema: await schemaOf(client), data: await dataOf(client) });
-  const before = await everything();
-  await expect(work()).rejects.toMatchObject({
-    name: 'UserError',
-    message: expect.stringContaining(
-      `user_profiles is left as it was: after all steps there would still be to do: ${left}`,
-    ),
-  });
-  expect(await everything()).toEqual(before);
-}
+const left = '^user_profiles is left as it was: after all steps there would still be to do: ';
 
 test('a default that the server prints in other words', async () => {
   const add = { flag: { type: 'boolean', notNull: true, default: "'f'" } } as const;
   const change = tableChange({ id: '16', table: 'user_profiles', add });
-  await leftAsItWas(
+  await expectRefusal(
+    here().client,
     () => migrate(here().url, 'up', change),
-    "set the default of flag to 'f'\nIs it a default?",
+    new RegExp(`${left}set the default of flag to 'f'\nIs it a default\\?`),
   );
 });
 
@@ -38,8 +28,9 @@ test("a step that somebody's event trigger undoes, where the step has a conditio
       END IF;
     END $$;
     CREATE EVENT TRIGGER widen ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE PROCEDURE widen()`);
-  await leftAsItWas(
+  await expectRefusal(
+    here().client,
     () => functions.down(here()),
-    'narrow email_verification_token from varchar(255) to varchar(100)',
+    new RegExp(`${left}narrow email_verification_token from varchar\\(255\\) to varchar\\(100\\)`),
   );
 });

@@ -1,6 +1,6 @@
 import { plan } from '../../migrations/0016_add_security_fields';
 import { declaredShape, shapeOf, valuesOf, writeValues } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, type Route, scripts } from '../support/routes';
@@ -8,7 +8,7 @@ import { functions, type Route, scripts } from '../support/routes';
 const here = databasePerTest('0015');
 
 const asDeclared = { ...declaredShape, mfa_backup_codes: 'jsonb' };
-const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const everything = () => everythingIn(here().client);
 
 async function planned() {
   const knex = await knexFor(here().url);

@@ -1,4 +1,4 @@
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest, serverVersion } from '../support/database';
 import { functions, type Route, scripts } from '../support/routes';
 
@@ -33,7 +33,7 @@ async function shapes(): Promise<string[]> {
   return rows.map(({ shape }) => shape);
 }
 
-const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const everything = () => everythingIn(here().client);
 
 async function thereAndBack(route: Route): Promise<void> {
   const before = await everything();

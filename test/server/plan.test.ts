@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import { plan } from '../../migrations/0016_add_security_fields';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { connect, databasePerTest, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { migrateWith } from '../support/routes';
@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => knex.destroy());
 
-const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const everything = () => everythingIn(here().client);
 const words = async (direction?: 'up' | 'down') =>
   (await plan(knex, direction)).rules.flatMap((rule) => rule.words.map((word) => `user_profiles: ${word}`));
 

@@ -1,6 +1,6 @@
 import { tableChange } from '../../src/table-change';
 import { declaredShape, shapeOf } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn, schemaOf } from '../support/catalog';
 import { databasePerTest, loadState, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, migrate, migrateWith, type Route, scripts } from '../support/routes';
@@ -9,7 +9,7 @@ import { functions, migrate, migrateWith, type Route, scripts } from '../support
 const here = databasePerTest();
 
 const asDeclared = { ...declaredShape, mfa_backup_codes: 'jsonb' };
-const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const everything = () => everythingIn(here().client);
 
 const aside = 'ALTER TABLE user_profiles RENAME TO profiles';
 

@@ -1,5 +1,5 @@
 import { declaredShape, shapeOf, writeValues } from '../support/application';
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { connect, databasePerTest, type TestDatabase, urlWith } from '../support/database';
 import { functions, type Route, scripts } from '../support/routes';
 
@@ -26,7 +26,7 @@ async function as(suffix: string, attributes = ''): Promise<TestDatabase> {
   return { ...here(), owner: role, url: other, client: await connect(other) };
 }
 
-const everything = async () => ({ schema: await schemaOf(here().admin), data: await dataOf(here().admin) });
+const everything = () => everythingIn(here().admin);
 
 describe.each(routes)('%s', (_, route) => {
   test('an ordinary owner: the side tables are the owner’s alone, also where others get rights by default', async () => {

@@ -1,11 +1,11 @@
-import { dataOf, schemaOf } from '../support/catalog';
+import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, type Route, scripts } from '../support/routes';
 
 const here = databasePerTest();
 
-const everything = async () => ({ schema: await schemaOf(here().client), data: await dataOf(here().client) });
+const everything = () => everythingIn(here().client);
 const nothing = /nothing to take back: there is no table user_profiles_0016_before/;
 
 test.each<[string, Route]>([

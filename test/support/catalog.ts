@@ -68,6 +68,18 @@ export async function dataOf(client: Client, schema = 'public'): Promise<Record<
   return data;
 }
 
+/** Both: the same before and after where nothing has changed. */
+export async function everythingIn(client: Client) {
+  return { schema: await schemaOf(client), data: await dataOf(client) };
+}
+
+/** @throws where the work is not refused with such a message, or leaves anything behind */
+export async function expectRefusal(client: Client, work: () => Promise<unknown>, message: RegExp) {
+  const before = await everythingIn(client);
+  await expect(work()).rejects.toMatchObject({ name: 'UserError', message: expect.stringMatching(message) });
+  expect(await everythingIn(client)).toEqual(before);
+}
+
 /** An access control list as sorted text. */
 function privileges(acl: string): string {
   return `ARRAY(SELECT format('%s=%s%s/%s', coalesce(g.rolname, 'PUBLIC'), x.privilege_type, CASE WHEN x.is_grantable THEN '*' END, x.grantor::regrole)
