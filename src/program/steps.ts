@@ -67,7 +67,7 @@ format('ADD COLUMN %I %s%s%s%s', ${name},
                 ' DEFAULT ' || fill,
                 CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END)`;
 
-/** What it reads. */
+/** What `addColumn` reads. */
 export const added = `\
 compared c
   LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family`;
