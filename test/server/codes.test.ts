@@ -146,6 +146,29 @@ test.each([
   ]);
 });
 
+test.each([
+  ['text', undefined, '[]'],
+  ['varchar(2)', undefined, '[]'],
+  ['varchar(1)', "'-'", '-'],
+])(
+  'codes kept as %s NOT NULL, default %s: whoever has none by then has %s',
+  async (type, value, expected) => {
+    const { client } = here();
+    await loadState(client, '0015');
+    await client.query(
+      `ALTER TABLE user_profiles DROP backup_codes, ADD backup_codes ${type} NOT NULL DEFAULT ''`,
+    );
+    await client.query(
+      `ALTER TABLE user_profiles ALTER backup_codes ${value ? `SET DEFAULT ${value}` : 'DROP DEFAULT'}`,
+    );
+    await functions.up(here());
+    await spendCodes(client, 2);
+    await functions.down(here());
+    expect(await old(2)).toBe(expected);
+    expect(await old(1)).toBe('');
+  },
+);
+
 async function old(user: number): Promise<unknown> {
   const { rows } = await here().client.query('SELECT backup_codes FROM user_profiles WHERE user_id = $1', [
     user,

@@ -6,13 +6,20 @@ declare global {
   var testServer: TestServer;
 }
 
-/** One server for the whole run; the tests find it in TEST_SERVER_URL, TEST_SERVER_LOG and TEST_SERVER_VERSION. */
+/** One server for the whole run. */
 export default async function globalSetup(): Promise<void> {
-  globalThis.testServer = await startTestServer(
-    testCluster({ max_connections: '200', max_prepared_transactions: '5' }),
-  );
-  process.env['TEST_SERVER_URL'] = globalThis.testServer.url;
-  process.env['TEST_SERVER_LOG'] = globalThis.testServer.log;
-  const { data } = globalThis.testServer.cluster;
-  process.env['TEST_SERVER_VERSION'] = readFileSync(join(data, 'PG_VERSION'), 'utf8').trim();
+  globalThis.testServer = await serverOfTests();
+  Object.assign(process.env, whereTestsFind(globalThis.testServer));
+}
+
+export function serverOfTests(): Promise<TestServer> {
+  return startTestServer(testCluster({ max_connections: '200', max_prepared_transactions: '5' }));
+}
+
+export function whereTestsFind({ url, log, cluster }: TestServer): NodeJS.ProcessEnv {
+  return {
+    TEST_SERVER_URL: url,
+    TEST_SERVER_LOG: log,
+    TEST_SERVER_VERSION: readFileSync(join(cluster.data, 'PG_VERSION'), 'utf8').trim(),
+  };
 }
