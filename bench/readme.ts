@@ -1,5 +1,6 @@
 import type { Results } from './measured';
 import { count, keysOf, markdown, rowCount, time } from './tables';
+import { type Target, targets } from './targets';
 
 const begin = '<!-- Written by npm run bench: begin -->';
 const end = '<!-- Written by npm run bench: end -->';
@@ -42,7 +43,18 @@ ${markdown({
 Medians of ${results.rounds} (a bar in a chart: the middle half), in rotation, on ${results.machine}, with a load
 average of ${results.load} from other work before it began; PostgreSQL ${results.versions['PostgreSQL']}, Node.js ${results.versions['Node.js']}. All begin with the table as the application's migration 0015 leaves it, and end with the same shape.
 "One ALTER" is the floor: what the server itself needs. \`npm run bench\` measures it on your machine.
+
+${reached(targets(results))}
 `;
+}
+
+/** How many targets are met, and which are not. */
+function reached(all: readonly Target[]): string {
+  const missed = all
+    .filter(({ isMet }) => !isMet)
+    .map(({ what, found, limit }) => `Missed: ${what}, ${found} (at most ${limit}).`);
+  const met = `${all.length - missed.length} of the ${all.length} targets in \`bench/targets.ts\` are met.`;
+  return [met, ...missed].join('\n');
 }
 
 /** What the reader should see. */

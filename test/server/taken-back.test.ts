@@ -1,3 +1,4 @@
+import { shapeOf } from '../support/application';
 import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState } from '../support/database';
 import { knexFor } from '../support/knex';
@@ -64,14 +65,36 @@ test('a type that was changed since stays, and that is said', async () => {
   await client.query(`
     ALTER TABLE user_profiles ALTER mfa_backup_codes TYPE text, ALTER email_verified DROP DEFAULT,
       ALTER email_verified TYPE text;
-    UPDATE user_profiles SET mfa_backup_codes = '' WHERE user_id = 1`);
+    UPDATE user_profiles SET mfa_backup_codes = '' WHERE user_id = 1;
+    UPDATE user_profiles SET mfa_backup_codes = NULL WHERE user_id = 2`);
   const said = await functions.down(here());
   expect(said).toContainEqual(expect.stringMatching(/leave backup_codes as text, though it was jsonb/));
   expect(said).toContainEqual(expect.stringMatching(/leave email_verified as text, though it was boolean/));
   const { rows } = await client.query(
     "SELECT count(*)::int AS n FROM user_profiles WHERE backup_codes::text LIKE '[\"A1B2%' AND email_verified IN ('true', 'false')",
   );
-  expect(rows).toEqual([{ n: 10 }]);
+  expect(rows).toEqual([{ n: 9 }]);
+  // Text holds JSON: nobody is left without codes where NULL may not be.
+  expect(await shapeOf(client)).toMatchObject({ backup_codes: 'text NOT NULL' });
+  const spent = await client.query('SELECT backup_codes FROM user_profiles WHERE user_id = 2');
+  expect(spent.rows).toEqual([{ backup_codes: '[]' }]);
+});
+
+test.each([
+  ['integer', 'failed_login_attempts', 'bigint', 'bigint'],
+  ["varchar NOT NULL DEFAULT '-'", 'email_verification_token', 'text', "text NOT NULL DEFAULT '-'::character varying"],
+])('what was %s before gets the rest of its shape back', async (before, column, since, after) => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await client.query(
+    `ALTER TABLE user_profiles DROP COLUMN IF EXISTS ${column}, ADD COLUMN ${column} ${before}`,
+  );
+  await functions.up(here());
+  await client.query(`ALTER TABLE user_profiles ALTER ${column} TYPE ${since}`);
+  expect(await functions.down(here())).toContainEqual(
+    expect.stringMatching(`leave ${column} as ${since}, though it was ${before.split(' ')[0]}`),
+  );
+  expect(await shapeOf(client)).toMatchObject({ [column]: after });
 });
 
 test('a column that somebody dropped since comes back as it was', async () => {
