@@ -82,7 +82,12 @@ test('a type that was changed since stays, and that is said', async () => {
 
 test.each([
   ['integer', 'failed_login_attempts', 'bigint', 'bigint'],
-  ["varchar NOT NULL DEFAULT '-'", 'email_verification_token', 'text', "text NOT NULL DEFAULT '-'::character varying"],
+  [
+    "varchar NOT NULL DEFAULT '-'",
+    'email_verification_token',
+    'text',
+    "text NOT NULL DEFAULT '-'::character varying",
+  ],
 ])('what was %s before gets the rest of its shape back', async (before, column, since, after) => {
   const { client } = here();
   await loadState(client, '0015');
@@ -118,6 +123,18 @@ test('from two names the old one comes back with its comment', async () => {
      WHERE attrelid = 'user_profiles'::regclass AND attname = 'backup_codes'`,
   );
   expect(rows).toEqual([{ comment: 'One use each' }]);
+});
+
+test('a column that a view reads keeps its wide type, and the view is named', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await functions.up(here());
+  await client.query('CREATE VIEW unverified AS SELECT email_verification_token FROM user_profiles');
+  expect(await functions.down(here())).toContainEqual(
+    expect.stringMatching(
+      /leave email_verification_token as varchar\(255\), though it was varchar\(100\): it is used by .*unverified/,
+    ),
+  );
 });
 
 test('a table too large to rewrite keeps the wide column, and the statement for a quiet hour is said', async () => {

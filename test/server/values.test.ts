@@ -136,3 +136,29 @@ test('values that equal the defaults need no archive', async () => {
   expect(said).toContainEqual(expect.stringMatching(/^user_profiles: no archive: no row has a value in /));
   expect(said).not.toContainEqual(expect.stringContaining('archive {rows}'));
 });
+
+test('a value is what differs from the default, also where its type knows no equality, or is another by now', async () => {
+  const { client, url } = here();
+  await loadState(client, '0015');
+  const change = tableChange({
+    id: '0016',
+    table: 'user_profiles',
+    add: {
+      settings: { type: 'json', notNull: true, default: "'{}'" },
+      level: { type: 'integer', notNull: true, default: '0' },
+    },
+  });
+  await migrate(url, 'up', change);
+  await client.query(`
+    ALTER TABLE user_profiles ALTER level TYPE text;
+    UPDATE user_profiles SET settings = '{"a": 1}' WHERE user_id = 7;
+    UPDATE user_profiles SET level = '5' WHERE user_id = 8`);
+  await migrate(url, 'down', change);
+  const { rows } = await client.query(
+    'SELECT settings::text, level FROM user_profiles_0016_down_archive ORDER BY id',
+  );
+  expect(rows).toEqual([
+    { settings: '{"a": 1}', level: '0' },
+    { settings: '{}', level: '5' },
+  ]);
+});
