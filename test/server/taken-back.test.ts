@@ -137,6 +137,22 @@ test('a column that a view reads keeps its wide type, and the view is named', as
   );
 });
 
+test('an archive of the old codes is given back, and stays where somebody has made their column again', async () => {
+  const { client } = here();
+  const stays =
+    /^user_profiles: user_profiles_0016_up_archive stays: its values cannot come back by themselves\./;
+  await loadState(client, 'both-names');
+  await functions.up(here());
+  expect(await functions.down(here())).not.toContainEqual(expect.stringMatching(stays));
+  await functions.up(here());
+  const archived = () => client.query('SELECT * FROM user_profiles_0016_up_archive ORDER BY id');
+  const { rows } = await archived();
+  expect(rows).not.toEqual([]);
+  await client.query('ALTER TABLE user_profiles ADD backup_codes jsonb');
+  expect(await functions.down(here())).toContainEqual(expect.stringMatching(stays));
+  expect((await archived()).rows).toEqual(rows);
+});
+
 test('a table too large to rewrite keeps the wide column, and the statement for a quiet hour is said', async () => {
   const { client } = here();
   await loadState(client, '0015');
