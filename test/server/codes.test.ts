@@ -111,6 +111,30 @@ test.each([
   },
 );
 
+test('back to two names: what is too long for the old one stays under the new one', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await client.query(`
+    ALTER TABLE user_profiles DROP backup_codes, ADD backup_codes varchar(4), ADD mfa_backup_codes text`);
+  await functions.up(here());
+  await client.query(`
+    UPDATE user_profiles SET mfa_backup_codes = '["A"' WHERE user_id = 2;
+    UPDATE user_profiles SET mfa_backup_codes = '["A"]' WHERE user_id = 4`);
+  await functions.down(here());
+  expect([await old(2), await old(4)]).toEqual(['["A"', '[]']);
+  const { rows } = await client.query('SELECT mfa_backup_codes FROM user_profiles WHERE user_id = 4');
+  expect(rows).toEqual([{ mfa_backup_codes: '["A"]' }]);
+});
+
+test('back to two names, where what tells who has codes switched on is gone', async () => {
+  const { client } = here();
+  await loadState(client, 'both-names');
+  await functions.up(here());
+  await client.query('ALTER TABLE user_profiles DROP mfa_enabled');
+  await functions.down(here());
+  expect(await old(4)).toEqual(codes);
+});
+
 test('back to two names: nobody gets codes from a default', async () => {
   const { client } = here();
   await loadState(client, '0015');
