@@ -54,7 +54,8 @@ async function expectNoLocks() {
 const locks = async () =>
   (
     await here().client.query(
-      "SELECT mode FROM pg_locks WHERE relation = 'user_profiles'::regclass AND pid NOT IN (pg_backend_pid(), $1)",
+      `SELECT mode FROM pg_locks JOIN pg_stat_activity USING (pid)
+       WHERE relation = 'user_profiles'::regclass AND pid NOT IN (pg_backend_pid(), $1) AND backend_type = 'client backend'`,
       [(other as unknown as { processID: number }).processID],
     )
   ).rows;
