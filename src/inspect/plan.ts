@@ -1,5 +1,4 @@
 import type { Knex } from 'knex';
-import { type KnexClient, recordTable, withConnection } from '../connection';
 import type { Change } from '../declaration';
 import { advisoryKey } from '../program/batch';
 import { holders } from '../program/lock';
@@ -8,6 +7,7 @@ import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
 import { surroundings } from '../run';
 import { looking } from './looking';
+import { askRecord } from './record';
 
 /** What would be done. */
 export interface Plan {
@@ -68,25 +68,17 @@ FROM tree JOIN pg_class c ON c.oid = tree.oid`;
 
 /** A committed is_locked is `down` or `rollback` at work, or what one left that was killed; `latest` never commits it. */
 async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
-  const { config }: KnexClient = knex.client;
-  const { schemaName, tableName } = recordTable(config);
-  return withConnection(knex, async (connection) => {
-    const name = [schemaName, `${tableName}_lock`]
-      .filter(Boolean)
-      .map((part) => connection.escapeIdentifier(part ?? ''))
-      .join('.');
-    const [state] = (
-      await connection.query(
-        `SELECT has_table_privilege(to_regclass(${connection.escapeLiteral(name)})::oid, 'SELECT') AS there,
-                EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-                        WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) AS migrating`,
-      )
-    ).rows;
-    if (!state.there) return null;
-    if (state.migrating) return 'held';
-    const { rows } = await connection.query(`SELECT 1 FROM ${name} WHERE is_locked = 1`);
-    return rows.length > 0 ? 'stale' : 'free';
-  });
+  const lock = await askRecord<{ is_set: boolean; migrating: boolean }>(
+    knex,
+    '_lock',
+    (name) =>
+      `SELECT EXISTS (SELECT 1 FROM ${name} WHERE is_locked = 1) AS is_set,
+              EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+                      WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) AS migrating`,
+  );
+  if (!lock) return null;
+  if (lock.migrating) return 'held';
+  return lock.is_set ? 'stale' : 'free';
 }
 
 function linesOf({

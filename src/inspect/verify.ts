@@ -1,5 +1,4 @@
 import type { Knex } from 'knex';
-import { type KnexClient, recordTable } from '../connection';
 import type { Change } from '../declaration';
 import { target } from '../program/look';
 import { report } from '../program/report';
@@ -7,6 +6,7 @@ import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
 import { UserError } from '../user-error';
 import { type Look, looking } from './looking';
+import { askRecord } from './record';
 
 /** How the table compares with the declaration. */
 export interface Verification {
@@ -18,7 +18,7 @@ export interface Verification {
     /** What is left to be done about it; empty where it is as declared. */
     readonly differs: readonly string[];
   }[];
-  /** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here. */
+  /** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here that can be read. */
   readonly recorded: boolean | null;
   /** The columns that the role asked for may not read and write. */
   readonly withoutPrivilege: readonly string[];
@@ -29,7 +29,13 @@ export interface Verification {
 
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
-  const recorded = await isRecorded(knex, change);
+  const record = await askRecord<{ holds: boolean }>(
+    knex,
+    '',
+    (name) => `SELECT EXISTS (SELECT 1 FROM ${name} WHERE left(name, length($1::text)) = $1) AS holds`,
+    `${change.id}_`,
+  );
+  const recorded = record?.holds ?? null;
   return looking(knex, change, async (look) => {
     const left = (await look.rows<Rule>(rules(change, 'up'))).filter(
       ({ phase, sql }) => phase === 'conflict' || (sql !== null && phase !== 'prepare'),
@@ -72,17 +78,6 @@ function described(shape: Shape | undefined): string | null {
     (shape.nullable === 'no' ? ' NOT NULL' : '') +
     (shape.default_value ? ` DEFAULT ${shape.default_value}` : '')
   );
-}
-
-async function isRecorded(knex: Knex, { id }: Change): Promise<boolean | null> {
-  const { config }: KnexClient = knex.client;
-  const { schemaName, tableName: table } = recordTable(config);
-  const schema = schemaName ? knex.schema.withSchema(schemaName) : knex.schema;
-  if (!(await schema.hasTable(table))) return null;
-  const names: string[] = await knex(table)
-    .withSchema(schemaName ?? '')
-    .pluck('name');
-  return names.some((name) => name.startsWith(`${id}_`));
 }
 
 /** has_column_privilege: a role with column grants gets nothing on a column that is added. */
@@ -148,7 +143,7 @@ function linesOf(
     ),
     recorded === true
       ? '✓ recorded by Knex'
-      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here' : ''}: npx knex migrate:latest records it`,
+      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here that this role can read' : ''}: npx knex migrate:latest records it`,
     ...hints.map((hint) => `hint: ${hint}`),
     `${tableName(change)} is ${asDeclared ? '' : 'not '}as declared.`,
   ];

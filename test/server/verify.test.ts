@@ -115,6 +115,9 @@ test('whether Knex has it recorded', async () => {
   );
   expect(found.recorded).toBe(true);
   expect(found.lines).toContainEqual(expect.stringMatching(/^✓ recorded by Knex/));
+  const hidden = await verified(`${table}; REVOKE SELECT ON knex_migrations FROM CURRENT_USER`);
+  expect([hidden.recorded, hidden.asDeclared]).toEqual([null, true]);
+  expect(hidden.lines).toContainEqual(expect.stringMatching(/no table here that this role can read/));
 });
 
 test('the hint about jsonb goes once the type is text', async () => {
