@@ -9,7 +9,7 @@ import { migrate } from '../support/routes';
 
 // Many values come back in batches that commit, while their columns are put aside.
 const here = databasePerTest();
-const { columns, count, digest, finish, once, takenBack } = manyValues(here);
+const { columns, count, digest, finish, inUse, once, takenBack } = manyValues(here);
 
 test('all come back, in batches, and nothing is left of the archive and the names in between', async () => {
   const values = await takenBack();
@@ -95,6 +95,16 @@ test('rows that come, go, are held by others or refuse in between', async () => 
     { id: 7, without: true },
     { id: 8, without: false },
   ]);
+});
+
+test('values of a type that somebody has widened come back into as wide a one', async () => {
+  await inUse();
+  await here().client.query(`
+    ALTER TABLE user_profiles ALTER token TYPE varchar(999); UPDATE user_profiles SET token = rpad(token, 300, 'y')`);
+  const values = await digest();
+  await migrate(here().url, 'down', change);
+  expect(await migrate(here().url, 'up', change)).toContainEqual(expect.stringContaining('token_16_aside'));
+  expect(await digest()).toBe(values);
 });
 
 test('a column under both names is looked into by a person', async () => {
