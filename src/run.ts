@@ -137,7 +137,7 @@ async function untilDone(
         .finally(stopWatching);
       for (const line of said.split('\n').filter(Boolean)) tell(line);
       if (again) {
-        left = 'What is done so far stays, and nothing is locked: the next run goes on from there.';
+        left = 'What is done so far stays, and nothing is locked: the same command again goes on from there.';
         started = performance.now();
         tries = 0;
         continue;

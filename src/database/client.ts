@@ -149,5 +149,5 @@ const causes: readonly (readonly [pattern: RegExp, reason: string, advice: strin
   [/28000/, '', 'Does the role exist, and does pg_hba.conf let it in from this machine?'],
   [/3D000/, '', 'Check DB_NAME, or the path of DATABASE_URL.'],
   [/53300/, '', 'Try again later, or raise the limit: max_connections, or that of the role or database.'],
-  [/57P03/, '', 'Try again in a moment.'],
+  [/57P0[123]/, '', 'Try again in a moment.'],
 ];

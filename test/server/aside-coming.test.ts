@@ -146,7 +146,7 @@ test('it gives up after some batches: what is prepared stays, and that is said',
     await other.query('BEGIN; SELECT FROM user_profiles LIMIT 1');
     process.env['MIGRATION_LOCK_DEADLINE'] = '0';
     await expect(migrate(url, 'up', change)).rejects.toThrow(
-      /Given up after 1 tries in 0\.\d s\. What is done so far stays, and nothing is locked: the next run goes on/,
+      /Given up after 1 tries in 0\.\d s\. What is done so far stays, and nothing is locked: the same command again goes on/,
     );
   } finally {
     delete process.env['MIGRATION_LOCK_DEADLINE'];
