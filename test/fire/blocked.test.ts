@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { schemaOf } from '../support/catalog';
+import { locksLeft, schemaOf } from '../support/catalog';
 import { connect, databasePerTest, loadState, urlWith } from '../support/database';
 import { knexCommand } from '../support/knex';
-import { locksLeft, shapeOf } from './profiles';
+import { shapeOf } from './profiles';
 
 // Somebody has the table for longer than the command may wait.
 

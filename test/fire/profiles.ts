@@ -75,13 +75,3 @@ export async function digest(client: Client): Promise<string> {
   );
   return rows[0].digest;
 }
-
-/** Who holds or waits for a lock on the table or on a table of ours beside it, this client excepted. */
-export async function locksLeft(client: Client): Promise<unknown[]> {
-  const { rows } = await client.query(`
-    SELECT l.relation::regclass::text AS relation, l.mode, l.granted, a.application_name, a.state, left(a.query, 80) AS query
-    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE l.relation::regclass::text LIKE '%user\\_profiles%' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.pid <> pg_backend_pid() AND a.backend_type = 'client backend'`);
-  return rows;
-}

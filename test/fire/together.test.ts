@@ -1,8 +1,9 @@
+import { locksLeft } from '../support/catalog';
 import { freshDatabase, loadState, type TestDatabase } from '../support/database';
 import { knexCommand, knexFor, type Outcome } from '../support/knex';
 import { psqlScript, testWithPsql } from '../support/psql';
 import { isFull } from './numbers';
-import { digest, loadProfiles, locksLeft, shapeOf, useNewColumns } from './profiles';
+import { digest, loadProfiles, shapeOf, useNewColumns } from './profiles';
 
 let database: TestDatabase;
 

@@ -4,7 +4,7 @@ import type { Client } from 'pg';
 import { checked } from '../../src/declaration';
 import { policy } from '../../src/program/policy';
 import { run, type Surroundings, surroundings } from '../../src/run';
-import { schemaOf } from '../support/catalog';
+import { locksLeft, schemaOf } from '../support/catalog';
 import { connect, databasePerTest } from '../support/database';
 import { knexFor } from '../support/knex';
 
@@ -51,14 +51,7 @@ async function expectNoLocks() {
   for (let tries = 1; tries < 50 && (await locks()).length > 0; tries++) await setTimeout(1);
   expect(await locks()).toEqual([]);
 }
-const locks = async () =>
-  (
-    await here().client.query(
-      `SELECT mode FROM pg_locks JOIN pg_stat_activity USING (pid)
-       WHERE relation = 'user_profiles'::regclass AND pid NOT IN (pg_backend_pid(), $1) AND backend_type = 'client backend'`,
-      [(other as unknown as { processID: number }).processID],
-    )
-  ).rows;
+const locks = () => locksLeft(here().client, other);
 
 /** A transaction that has read the table. */
 const read = () => other.query("SET application_name = 'report'; BEGIN; SELECT FROM user_profiles");

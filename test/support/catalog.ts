@@ -80,6 +80,18 @@ export async function expectRefusal(client: Client, work: () => Promise<unknown>
   expect(await everythingIn(client)).toEqual(before);
 }
 
+/** What holds or waits for a lock on user_profiles or on a table of ours beside it, other than these clients and autovacuum. */
+export async function locksLeft(client: Client, ...others: readonly Client[]): Promise<unknown[]> {
+  const { rows } = await client.query(
+    `SELECT l.relation::regclass::text AS relation, l.mode, l.granted, a.application_name, a.state, left(a.query, 80) AS query
+     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+     WHERE l.relation::regclass::text LIKE '%user\\_profiles%' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND l.pid <> pg_backend_pid() AND l.pid <> ALL ($1) AND a.backend_type = 'client backend'`,
+    [others.map((other) => (other as unknown as { processID: number }).processID)],
+  );
+  return rows;
+}
+
 /** An access control list as sorted text. */
 function privileges(acl: string): string {
   return `ARRAY(SELECT format('%s=%s%s/%s', coalesce(g.rolname, 'PUBLIC'), x.privilege_type, CASE WHEN x.is_grantable THEN '*' END, x.grantor::regrole)
