@@ -51,15 +51,8 @@ export interface DeclaredColumn {
 }
 
 /** A declaration that has been checked. */
-export interface Change {
-  readonly id: string;
-  readonly table: string;
-  readonly schema: string | undefined;
-  readonly why: string;
-  readonly after: string;
-  readonly django: Declaration['django'];
+export interface Change extends Omit<Declaration, 'add'> {
   readonly columns: readonly DeclaredColumn[];
-  readonly rename: Rename | undefined;
   /** The tables of ours beside the changed one. */
   readonly before: string;
   readonly upArchive: string;
@@ -111,7 +104,8 @@ function canonicalType(written: string): string | undefined {
  * @throws UserError with everything that is wrong in it, a line each.
  */
 export function checked(declaration: Declaration): Change {
-  const { id, table, schema, add, rename } = declaration;
+  const { add, ...rest } = declaration;
+  const { id, table, rename } = rest;
   const mistakes: string[] = [];
   const names = [...Object.keys(add), ...(rename ? [rename.from, rename.to] : [])];
 
@@ -151,14 +145,8 @@ export function checked(declaration: Declaration): Change {
     throw new UserError([`The change ${id} to ${table} is declared wrongly:`, ...mistakes].join('\n- '));
   }
   return {
-    id,
-    table,
-    schema,
-    why: declaration.why ?? '',
-    after: declaration.after ?? '',
-    django: declaration.django,
+    ...rest,
     columns,
-    rename,
     before: `${table}_${id}_before`,
     upArchive: `${table}_${id}_up_archive`,
     downArchive: `${table}_${id}_down_archive`,

@@ -58,10 +58,7 @@ export async function run(
   const { interrupted, stopListening } = interruption();
   const own = ownClient(knex);
   // Opened while the first connection still looks.
-  const opening = own.acquireConnection().then(
-    (connection) => ({ connection }),
-    (error: Error) => ({ error }),
-  );
+  const opening = own.acquireConnection().catch((error: Error) => error);
   try {
     await withConnection(knex, async (batch) => {
       const { rows } = await batch.query<BatchBegun>(beginBatch(change));
@@ -83,8 +80,8 @@ export async function run(
     throw explained(error);
   } finally {
     stopListening();
-    const { connection } = { connection: undefined, ...(await opening) };
-    if (connection) await own.releaseConnection(connection);
+    const opened = await opening;
+    if (!(opened instanceof Error)) await own.releaseConnection(opened);
     // Knex has work to do while the server ends the connection.
     own.destroy().catch(() => undefined);
   }

@@ -38,17 +38,17 @@ export function ownClient(knex: Knex): KnexClient {
 export async function chosen(
   knex: Knex,
   batch: Connection,
-  opening: Promise<{ connection: Connection } | { error: Error }>,
+  opening: Promise<Connection | Error>,
   holds: boolean,
   report: (line: string) => void,
 ): Promise<Session> {
   const opened = await opening;
   if (knex.isTransaction && holds) {
     report('An earlier migration of this batch holds the table: the change is made in its transaction.');
-  } else if ('error' in opened) {
-    report(`The change is made on Knex's own connection, as there is no second one: ${opened.error.message}`);
+  } else if (opened instanceof Error) {
+    report(`The change is made on Knex's own connection, as there is no second one: ${opened.message}`);
   } else {
-    return alone(opened.connection);
+    return alone(opened);
   }
   return knex.isTransaction ? withSavepoints(batch) : alone(batch);
 }

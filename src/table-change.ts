@@ -22,8 +22,8 @@ export interface TableChange {
   readonly plan: (knex: Knex, direction?: Direction) => Promise<Plan>;
   /** Whether the table is as declared. @throws UserError where there is nothing to look at */
   readonly verify: (knex: Knex, role?: string) => Promise<Verification>;
-  /** The same program for psql and any other client; `manual`: plain statements that look at nothing. */
-  readonly script: (which: Direction | 'manual', names: ScriptNames) => string;
+  /** The same program for psql and any other client. */
+  readonly script: (direction: Direction, names: ScriptNames) => string;
 }
 
 /** Loaded late: Knex needs none of it to change the table, and would read and compile it every time. */
@@ -31,7 +31,6 @@ const late = {
   plan: () => require('./inspect/plan') as typeof import('./inspect/plan'),
   verify: () => require('./inspect/verify') as typeof import('./inspect/verify'),
   script: () => require('./program/script') as typeof import('./program/script'),
-  manual: () => require('./program/manual') as typeof import('./program/manual'),
 };
 
 /**
@@ -46,7 +45,6 @@ export function tableChange(declaration: Declaration): TableChange {
     down: (knex) => run(knex, change, 'down'),
     plan: (knex, direction = 'up') => late.plan().planOf(knex, change, direction),
     verify: (knex, role) => late.verify().verificationOf(knex, change, role),
-    script: (which, names) =>
-      which === 'manual' ? late.manual().manual(change) : late.script().script(change, which, names),
+    script: (direction, names) => late.script().script(change, direction, names),
   };
 }

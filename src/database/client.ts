@@ -1,11 +1,7 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
-import { Client } from 'pg';
+import { Client, type DatabaseError } from 'pg';
 import { lost, recordTable } from '../connection';
 import { UserError } from '../user-error';
-
-interface PostgresError extends Error {
-  readonly code?: string;
-}
 
 /** Pools of connections to servers that take no writes. Not a property: Knex's migrator works on a copy of the client. */
 const readOnlyPools = new WeakSet<object>();
@@ -18,7 +14,7 @@ export class DatabaseClient extends PostgresClient {
     } catch (error) {
       throw error instanceof UserError
         ? error
-        : connectionError(error as PostgresError, this.connectionSettings);
+        : connectionError(error as DatabaseError, this.connectionSettings);
     }
   }
 
@@ -65,7 +61,7 @@ export class DatabaseClient extends PostgresClient {
     try {
       return await super.query(connection, typeof query === 'string' ? query : this.madeOnce(query));
     } catch (error) {
-      const { code = '', message } = error as PostgresError;
+      const { code = '', message } = error as DatabaseError;
       // Knex puts the statement, and a dash, in front of the server's message.
       const reason = message.replace(/^.* - /s, '');
       const [isLost, whenLost] = lost;
@@ -108,7 +104,7 @@ const refusals: Readonly<Record<string, string>> = {
     'record in a table beside it.',
 };
 
-function connectionError({ code = '', message }: PostgresError, settings: object): UserError {
+function connectionError({ code = '', message }: DatabaseError, settings: object): UserError {
   const [, reason, advice] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? ['', '', ''];
   let where = 'the database';
   try {

@@ -45,9 +45,10 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
           : [];
       if (phase === 'conflict' || guard?.holds) conflicts.push({ problem: words.join('; '), advice });
     }
-    const [size] = await rows<Pick<Plan, 'bytes' | 'rows' | 'columnsLeft'>>(sizes);
+    const [size = { bytes: 0, rows: 0, columnsLeft: 0 }] =
+      await rows<Pick<Plan, 'bytes' | 'rows' | 'columnsLeft'>>(sizes);
     const [held] = await rows<Pick<Plan, 'holders'>>(holders("'ACCESS EXCLUSIVE'"));
-    const plan = {
+    const plan: Omit<Plan, 'lines'> = {
       direction,
       table: tableName(change),
       ...size,
@@ -56,7 +57,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       holders: held?.holders ?? null,
       knexLock,
     };
-    return { ...plan, lines: linesOf(plan as Omit<Plan, 'lines'>) } as Plan;
+    return { ...plan, lines: linesOf(plan) };
   });
 }
 
@@ -81,19 +82,10 @@ async function stateOfKnexLock(knex: Knex): Promise<Plan['knexLock']> {
   return lock.is_set ? 'stale' : 'free';
 }
 
-function linesOf({
-  direction,
-  table,
-  bytes,
-  rows,
-  columnsLeft,
-  rules: found,
-  conflicts,
-  holders: held,
-  knexLock,
-}: Omit<Plan, 'lines'>): string[] {
-  const steps = found.filter((rule) => rule.sql !== null);
-  const remarks = found.filter((rule) => rule.phase === 'warning' || rule.phase === 'note');
+function linesOf(plan: Omit<Plan, 'lines'>): string[] {
+  const { direction, table, bytes, rows, columnsLeft, conflicts, knexLock } = plan;
+  const steps = plan.rules.filter((rule) => rule.sql !== null);
+  const remarks = plan.rules.filter((rule) => rule.phase === 'warning' || rule.phase === 'note');
   return [
     `${table}: about ${rows.toLocaleString('en')} rows, ${(bytes / 1024 / 1024).toFixed(1)} MB; ${columnsLeft} more columns are possible`,
     ...conflicts.flatMap(({ problem, advice }) => [
@@ -111,7 +103,7 @@ function linesOf({
       `      ${sql}`,
       ...(only_if ? [`      only if: ${only_if}`] : []),
     ]),
-    held ? `It would wait for: ${held}` : 'Nobody holds a transaction on it.',
+    plan.holders ? `It would wait for: ${plan.holders}` : 'Nobody holds a transaction on it.',
     ...(knexLock === 'held' ? ['A migration is running now.'] : []),
     ...(knexLock === 'stale'
       ? [

@@ -82,66 +82,64 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
     ...(rename ? [`rename ${rename.from} to ${rename.to}`] : []),
   ].join(', ');
   const run = (way: Direction) => `psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f ${names[way]}`;
-  const own: Paragraphs =
-    direction === 'up'
-      ? {
-          Why: [why],
-          What: [
-            `Adds the columns below, and brings those that are there already to the declared shape, where that
-            loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and changes
-            nothing.`,
-          ],
-          'Take back': [run('down')],
-          Knex: [
-            `npx knex migrate:latest sends the same program. Afterwards it finds nothing left to do, and records
-            the migration as made.`,
-          ],
-          Django: django
-            ? [
-                `python manage.py migrate ${django.app} ${django.migration} --fake`,
-                "It records Django's own migration, which says the same.",
-              ]
-            : [],
-        }
-      : {
-          What: [
-            `Brings ${table} back to the shape that ${names.up} or Knex found. It is kept in ${before}; without
-            that table nothing is changed. Columns that were there before stay, with their values. Values of
-            columns that go are kept in ${downArchive}, and come back when the change is made again.`,
-          ],
-          Again: [run('up')],
-          Knex: [
-            `npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it
-            afterwards: it finds nothing left to do and deletes the record, with which migrate:latest would do
-            nothing.`,
-          ],
-        };
-  const paragraphs: Paragraphs = {
-    ...own,
-    Run: [
+  const isUp = direction === 'up';
+  const paragraphs: readonly (readonly [title: string, ...texts: string[]])[] = [
+    ...(isUp && why ? [['Why', why] as const] : []),
+    [
+      'What',
+      isUp
+        ? `Adds the columns below, and brings those that are there already to the declared shape, where that
+        loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and changes
+        nothing.`
+        : `Brings ${table} back to the shape that ${names.up} or Knex found. It is kept in ${before}; without
+        that table nothing is changed. Columns that were there before stay, with their values. Values of
+        columns that go are kept in ${downArchive}, and come back when the change is made again.`,
+    ],
+    [
+      'Run',
       run(direction),
       `Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code is
       0 when it is done, and 3 when it was refused or has given up, with nothing changed.`,
     ],
-    Check: ['It ends with a report, a row a column. A second run says "nothing to do".'],
-    Needs: [
+    ['Check', 'It ends with a report, a row a column. A second run says "nothing to do".'],
+    isUp ? ['Take back', run('down')] : ['Again', run('up')],
+    [
+      'Needs',
       `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the table's
       schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
       statement_timeout would end it, with nothing changed: SET statement_timeout = 0 first.`,
     ],
-    Locks: [
+    [
+      'Locks',
       `It prepares while everybody reads and writes. Then others wait for as long as the server needs for the work
       itself. It does not stand in their way to get there: a try that meets a long transaction gives up, says who
       holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last until your
       COMMIT. Where many rows have values to archive or to get back, that is a second and more: Knex does it
       outside of the lock, in transactions of its own, and a script has one.`,
     ],
-  };
-  const order = ['Why', 'What', 'Run', 'Check', 'Take back', 'Again', 'Needs', 'Locks', 'Knex', 'Django'];
+    [
+      'Knex',
+      isUp
+        ? `npx knex migrate:latest sends the same program. Afterwards it finds nothing left to do, and records
+        the migration as made.`
+        : `npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it
+        afterwards: it finds nothing left to do and deletes the record, with which migrate:latest would do
+        nothing.`,
+    ],
+    ...(isUp && django
+      ? [
+          [
+            'Django',
+            `python manage.py migrate ${django.app} ${django.migration} --fake`,
+            "It records Django's own migration, which says the same.",
+          ] as const,
+        ]
+      : []),
+  ];
   return `\
--- ${table}: ${direction === 'up' ? what : `take back change ${id} (${what})`}
+-- ${table}: ${isUp ? what : `take back change ${id} (${what})`}
 --
-${order.flatMap((title) => paragraph(title, paragraphs[title] ?? [])).join('\n')}
+${paragraphs.flatMap(paragraph).join('\n')}
 --
 ${columnTable(change)}
 --
@@ -157,11 +155,8 @@ ${columnTable(change)}
 -- Rendered from the declaration with "npm run script": change that, and not this file.`;
 }
 
-/** By title; each text starts a line. */
-type Paragraphs = Readonly<Record<string, readonly string[]>>;
-
-/** A title and its texts as lines of comment; none where there is no text. */
-function paragraph(title: string, texts: readonly string[]): string[] {
+/** A title and its texts as lines of comment; each text starts a line. */
+function paragraph([title, ...texts]: readonly [title: string, ...texts: string[]]): string[] {
   return texts
     .flatMap((text) => text.replace(/\s+/g, ' ').match(/.{1,104}(?= |$)/g) ?? [])
     .map((line, i) => `-- ${(i === 0 ? title : '').padEnd(10)}${line.trim()}`);

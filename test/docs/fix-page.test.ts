@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { script } from '../../migrations/0016_add_security_fields';
 import { declaredShape, shapeOf } from '../support/application';
 import { everythingIn } from '../support/catalog';
 import { databasePerTest, loadState, type TestDatabase } from '../support/database';
@@ -87,12 +86,6 @@ test('its table of columns is the declaration', () => {
       `\n| \`${name}\` | \`${type}\` | ${notNull ? 'no' : 'yes'} | ${value ? `\`${value}\` ` : ''}|\n`,
     );
   }
-});
-
-test('its plain statements are rendered from the declaration', () => {
-  expect(page).toContain(
-    `<!-- manual -->\n\`\`\`sql\n${script('manual', { up: '', down: '' })}\n\`\`\`\n<!-- "npm run script"`,
-  );
 });
 
 test('its error is the server’s', async () => {
