@@ -1,4 +1,5 @@
-import { Client } from 'pg';
+import type { Client } from 'pg';
+import { connect } from '../test/support/database';
 
 /** Milliseconds; times are the server's, since 1970. */
 export interface Span {
@@ -29,11 +30,7 @@ export class Watcher {
   ) {}
 
   static async connect(serverUrl: string): Promise<Watcher> {
-    const [client, control] = [serverUrl, serverUrl].map(
-      (connectionString) => new Client({ connectionString }),
-    );
-    if (!client || !control) throw new Error('unreachable');
-    await Promise.all([client.connect(), control.connect()]);
+    const [client, control] = await Promise.all([connect(serverUrl), connect(serverUrl)]);
     await client.query(watch);
     return new Watcher(client, control);
   }

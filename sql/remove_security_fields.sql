@@ -207,8 +207,8 @@ DECLARE
              o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
              size.bytes, size.relations,
              (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
-              FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-              WHERE i.indrelid = c.oid AND i.indisprimary
+              FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+              WHERE k.conrelid = c.oid AND k.contype = 'p' -- conkey leaves out what the index includes besides
                 AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhparent = c.oid))) AS key,
              (SELECT max(a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid) AS last_attnum
       FROM pg_class c
@@ -394,7 +394,16 @@ DECLARE
 
     key_of AS (
       SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
-             (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
+             -- The operator of the key's own type, where = would take what fits better on the search_path.
+             (SELECT string_agg(format('t.%1$s %2$s a.%1$s', quote_ident(a.attname),
+                                       CASE WHEN n.nspname = 'pg_catalog' THEN '='
+                                            ELSE format('OPERATOR(%I.=)', coalesce(n.nspname, 'pg_catalog')) END),
+                                ' AND ' ORDER BY a.attnum)
+              FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+              LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = y.oid AND o.oprright = y.oid
+                AND o.oprnamespace = y.typnamespace
+              LEFT JOIN pg_namespace n ON n.oid = o.oprnamespace
+              WHERE a.attrelid = this.oid AND quote_ident(a.attname) = ANY (this.key)) AS matches
       FROM this
     ),
     batched AS (
@@ -422,9 +431,9 @@ DECLARE
       SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
              was.name IS NOT NULL AS is_aside, p.aside,
              -- A value is what is not the default with which up would add the column again. As text where the type
-             -- is another by now.
+             -- is another by now, or has no operator of its own.
              format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
-                         WHEN c.type = d.type AND c.type <> 'json' THEN '%1$I IS DISTINCT FROM %2$s'
+                         WHEN c.type = d.type AND c.type !~ '^(json$|character)' THEN '%1$I IS DISTINCT FROM %2$s'
                          ELSE '%1$I::text IS DISTINCT FROM (%2$s)::text' END, found_name, d.default_expr) AS holds
       FROM compared c
       LEFT JOIN putting was ON was.aside = c.found_name
@@ -467,7 +476,7 @@ DECLARE
       SELECT 'conflict', 100, s.attnum::integer, s.name,
              format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
              NULL::text, NULL::text, NULL::text,
-             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.',
+             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
                     this.sql_name, s.name, lower(s.name))
       FROM shape s CROSS JOIN this
       WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
@@ -486,13 +495,14 @@ DECLARE
       UNION ALL
       SELECT 'conflict', 120, place, c.name,
              format('%s has a column %s of its own, and %s is to get one',
-                    h.inhrelid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
+                    child.oid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
              format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;',
-                    h.inhrelid::regclass, c.name, c.name || '_old')
+                    child.oid::regclass, c.name, c.name || '_old')
       FROM compared c CROSS JOIN this
-      JOIN pg_inherits h ON h.inhparent = this.oid
-      JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
-      WHERE verdict = 'add'
+      JOIN tree child ON child.depth > 0
+      JOIN pg_attribute a ON a.attrelid = child.oid AND a.attname = c.name AND NOT a.attisdropped
+      WHERE verdict = 'add' AND (a.attislocal OR child.depth = 1)
+      GROUP BY place, c.name, child.oid, this.sql_name
       UNION ALL
       -- Dropped columns keep their number, so the limit comes nearer with every up and down.
       SELECT 'conflict', 130, 0, NULL,
@@ -783,7 +793,7 @@ DECLARE
       WHERE o.role = 'up_archive'
       UNION ALL
       -- The values are archived in transactions of their own.
-      SELECT 'again', 495, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'
+      SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'
       UNION ALL
       SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
       FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
@@ -954,6 +964,8 @@ BEGIN
               EXECUTE format('SET LOCAL lock_timeout = %L',
                              ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
+                -- A trigger finds what it looks for on the session's own path. Nothing of ours is evaluated on it.
+                PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(found_path, '')), true);
                 BEGIN
                   EXECUTE step ->> 'sql';
                 EXCEPTION WHEN not_null_violation THEN
@@ -966,6 +978,7 @@ BEGIN
                   EXECUTE step ->> 'sql';
                 END;
                 GET DIAGNOSTICS touched = ROW_COUNT;
+                PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
               EXCEPTION WHEN lock_not_available OR internal_error THEN
                 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
                   RAISE;
@@ -1035,7 +1048,7 @@ BEGIN
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
       GET STACKED DIAGNOSTICS
         message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-      sleep := least(longest_sleep, first_sleep * 2 ^ tries) * (1 + jitter * (2 * random() - 1));
+      sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
       IF clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING

@@ -73,7 +73,7 @@ export async function run(
       );
       await batch.query(endBatch, [JSON.stringify(settings)]);
       if (interrupted.aborted) {
-        around.report(`${interrupted.reason} came too late: ${change.table} has been changed.`);
+        around.report(`${interrupted.reason} came too late: the work on ${change.table} is done.`);
       }
     });
   } catch (error) {
@@ -90,12 +90,13 @@ export async function run(
 /** The first SIGINT or SIGTERM ends the work in order. The second one ends the process. */
 function interruption(): { interrupted: AbortSignal; stopListening: () => void } {
   const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals) => stop.abort(signal);
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
-  return {
-    interrupted: stop.signal,
-    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
+  const stopListening = () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  const onSignal = (signal: NodeJS.Signals) => {
+    stopListening();
+    stop.abort(signal);
   };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  return { interrupted: stop.signal, stopListening };
 }
 
 async function untilDone(

@@ -3,6 +3,7 @@ import { connect } from '../../test/support/database';
 import { waitsDuring } from '../load';
 import { type Figure, figure } from '../statistics';
 import type { Table } from '../table';
+import { rowCount } from '../tables';
 import * as tools from '../tools';
 import { byTool, type Context, inRotation, inRotationAtOnce, withTable } from './context';
 
@@ -13,7 +14,7 @@ const transaction = 8_000;
 
 export async function measureUnderLoad(context: Context): Promise<WaitFigures> {
   const rows = context.isFull ? 1_000_000 : 100_000;
-  context.say(`the application's longest wait: under load, ${rows.toLocaleString('en')} rows`);
+  context.say(`the application's longest wait: under load, ${rowCount(rows)} rows`);
   return withTable(context, rows, async (table) => {
     const compared = [tools.nothing, ...tools.distinct(context.isFull)];
     return byTool(await inRotation(context, compared, table, (tool) => waits(table, tool, 'up')), figure);

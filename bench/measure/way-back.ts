@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { type Figure, figure } from '../statistics';
 import { added, type Table } from '../table';
+import { rowCount } from '../tables';
 import * as tools from '../tools';
 import { total } from '../watcher';
 import { byTool, type Context, withTable } from './context';
@@ -16,7 +17,7 @@ export interface WayBackFigures {
 /** `down` with values in 5 % of the rows, and `latest` after it. */
 export async function measureWayBack(context: Context): Promise<Record<string, WayBackFigures>> {
   const rows = context.isFull ? 1_000_000 : 100_000;
-  context.say(`down and latest with values in 5 % of ${rows.toLocaleString('en')} rows`);
+  context.say(`down and latest with values in 5 % of ${rowCount(rows)} rows`);
   const found = new Map<tools.Tool, Measured[]>();
   for (const tool of [tools.ours, tools.plainKnex]) {
     await withTable(context, rows, async (table) => {

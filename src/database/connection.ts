@@ -3,7 +3,7 @@ import { UserError } from '../user-error';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What node-postgres takes, and Knex hands on. */
-export interface Connection {
+export interface ConnectionSettings {
   readonly connectionString: string;
   readonly connectionTimeoutMillis: number;
   readonly keepAlive: boolean;
@@ -18,7 +18,7 @@ export interface Connection {
  * @returns undefined where nothing is configured
  * @throws UserError, which never shows the password
  */
-export function connectionFrom(env: Environment): Connection | undefined {
+export function connectionFrom(env: Environment): ConnectionSettings | undefined {
   const url = configuredUrl(env);
   if (!url) return undefined;
   const given = url.searchParams;

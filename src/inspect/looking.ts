@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import { type Connection, explained, withConnection } from '../connection';
+import { explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
 import { holders } from '../program/lock';
 import { policy } from '../program/policy';
@@ -25,7 +25,7 @@ export async function looking<T>(knex: Knex, change: Change, work: (look: Look) 
   const [begin, end] = knex.isTransaction
     ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
     : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
-  return withConnection(knex, async (connection: Connection) => {
+  return withConnection(knex, async (connection) => {
     const rows: Look['rows'] = async (query, ...values) => (await connection.query(query, [...values])).rows;
     const aimed = `${begin}; SELECT ${aim(change)}; SET LOCAL search_path = pg_catalog, pg_temp`;
     try {

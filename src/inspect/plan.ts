@@ -19,8 +19,10 @@ export interface Plan {
   readonly rows: number;
   /** How many columns can still be added: a table has 1,600 numbers, and dropped columns keep theirs. */
   readonly columnsLeft: number;
-  /** What the rules query gives, in the order of the work. */
+  /** What the rules query gives, in the order of the work, where all of it is done in one transaction. */
   readonly rules: readonly Rule[];
+  /** Whether Knex does a part of it before, in transactions of their own: there are many values. */
+  readonly inBatches: boolean;
   /** Why the change would be refused; empty where it would not. */
   readonly conflicts: readonly { readonly problem: string; readonly advice: string | null }[];
   /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
@@ -36,6 +38,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
   const knexLock = await stateOfKnexLock(knex);
   return looking(knex, change, async ({ refusals, rows }) => {
     const found = await rows<Rule>(rules(change, direction, surroundings()));
+    const batched = await rows<Rule>(rules(change, direction, { ...surroundings(), inBatches: true }));
     const conflicts: Plan['conflicts'][number][] = [...refusals];
     for (const { phase, words, sql, only_if, advice } of found) {
       // A rule with a condition and no SQL refuses where the condition holds.
@@ -53,6 +56,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       table: tableName(change),
       ...size,
       rules: found,
+      inBatches: batched.some(({ phase }) => ['stage', 'batch', 'again'].includes(phase)),
       conflicts,
       holders: held?.holders ?? null,
       knexLock,
@@ -103,6 +107,12 @@ function linesOf(plan: Omit<Plan, 'lines'>): string[] {
       `      ${sql}`,
       ...(only_if ? [`      only if: ${only_if}`] : []),
     ]),
+    ...(plan.inBatches
+      ? [
+          'There are many values. The statements above are those of a script, in one transaction. Knex comes to the same:',
+          'it archives, fills and gives back values before its lock, so many rows at a time, while everybody works on.',
+        ]
+      : []),
     plan.holders ? `It would wait for: ${plan.holders}` : 'Nobody holds a transaction on it.',
     ...(knexLock === 'held' ? ['A migration is running now.'] : []),
     ...(knexLock === 'stale'

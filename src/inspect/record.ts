@@ -25,7 +25,7 @@ export async function askRecord<Row>(
       [name],
     );
     if (!found.rows[0].is_readable) return undefined;
-    return (await connection.query(query(name), [...values])).rows[0] as Row;
+    return (await connection.query(query(name), [...values])).rows[0];
   }).catch((error) => {
     throw explained(error);
   });

@@ -4,6 +4,7 @@ import { target } from '../program/look';
 import { report } from '../program/report';
 import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
+import { name as quoted } from '../program/text';
 import { UserError } from '../user-error';
 import { type Look, looking } from './looking';
 import { askRecord } from './record';
@@ -113,12 +114,13 @@ async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]>
   ];
 }
 
-function typeHint(shapes: readonly Shape[], { rename, table }: Change): string[] {
+function typeHint(shapes: readonly Shape[], change: Change): string[] {
+  const { rename } = change;
   const shape = shapes.find(({ column_name }) => column_name === rename?.to);
-  if (!rename || !shape?.type || shape.type === rename.type) return [];
+  if (!rename || !shape || !/^jsonb?$/.test(shape.type ?? '') || shape.type === rename.type) return [];
   return [
     `${rename.to} is ${shape.type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
-      `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${table} ALTER COLUMN ${rename.to} TYPE ${rename.type};`,
+      `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${tableName(change)} ALTER COLUMN ${quoted(rename.to)} TYPE ${rename.type};`,
   ];
 }
 
@@ -137,10 +139,11 @@ function linesOf(
         ...(differs.length > 0 ? [`(left: ${differs.join('; ')})`] : []),
       ].join(' '),
     ),
-    ...withoutPrivilege.map(
-      (name) =>
-        `✗ ${role} may not read and write ${name}: GRANT SELECT, INSERT, UPDATE (${name}) ON ${tableName(change)} TO ${role};`,
-    ),
+    ...withoutPrivilege.map((name) => {
+      // A list of columns belongs to the one word before it: GRANT SELECT, UPDATE (x) is SELECT on the whole table.
+      const rights = ['SELECT', 'INSERT', 'UPDATE'].map((right) => `${right} (${quoted(name)})`).join(', ');
+      return `✗ ${role} may not read and write ${name}: GRANT ${rights} ON ${tableName(change)} TO ${quoted(role ?? '')};`;
+    }),
     recorded === true
       ? '✓ recorded by Knex'
       : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here that this role can read' : ''}: npx knex migrate:latest records it`,

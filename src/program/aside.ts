@@ -89,9 +89,9 @@ going AS (
   SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
          was.name IS NOT NULL AS is_aside, p.aside,
          -- A value is what is not the default with which up would add the column again. As text where the type
-         -- is another by now.
+         -- is another by now, or has no operator of its own.
          format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
-                     WHEN c.type = d.type AND c.type <> 'json' THEN '%1$I IS DISTINCT FROM %2$s'
+                     WHEN c.type = d.type AND c.type !~ '^(json$|character)' THEN '%1$I IS DISTINCT FROM %2$s'
                      ELSE '%1$I::text IS DISTINCT FROM (%2$s)::text' END, found_name, d.default_expr) AS holds
   FROM compared c
   LEFT JOIN putting was ON was.aside = c.found_name
@@ -138,5 +138,5 @@ export const putAside = [
   FROM archiving CROSS JOIN ours o WHERE way = 'continued' AND o.role = 'down_archive'`,
   `
   -- The values are archived in transactions of their own.
-  SELECT 'again', 495, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'`,
+  SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'`,
 ];

@@ -147,6 +147,8 @@ BEGIN
         EXECUTE format('SET LOCAL lock_timeout = %L',
                        ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
         BEGIN
+          -- A trigger finds what it looks for on the session's own path. Nothing of ours is evaluated on it.
+          PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(found_path, '')), true);
           BEGIN
             EXECUTE step ->> 'sql';
           EXCEPTION WHEN not_null_violation THEN
@@ -159,6 +161,7 @@ BEGIN
             EXECUTE step ->> 'sql';
           END;
           GET DIAGNOSTICS touched = ROW_COUNT;
+          PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
         EXCEPTION WHEN lock_not_available OR internal_error THEN
           ${indent(unlessRefusedByWorker, 10)}
           RAISE EXCEPTION USING

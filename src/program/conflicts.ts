@@ -6,7 +6,7 @@ export const conflicts = [
   SELECT 'conflict', 100, s.attnum::integer, s.name,
          format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
          NULL::text, NULL::text, NULL::text,
-         format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %s; then run this again.',
+         format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
                 this.sql_name, s.name, lower(s.name))
   FROM shape s CROSS JOIN this
   WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)`,
@@ -25,13 +25,14 @@ export const conflicts = [
   `
   SELECT 'conflict', 120, place, c.name,
          format('%s has a column %s of its own, and %s is to get one',
-                h.inhrelid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
+                child.oid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
          format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;',
-                h.inhrelid::regclass, c.name, c.name || '_old')
+                child.oid::regclass, c.name, c.name || '_old')
   FROM compared c CROSS JOIN this
-  JOIN pg_inherits h ON h.inhparent = this.oid
-  JOIN pg_attribute a ON a.attrelid = h.inhrelid AND a.attname = c.name AND NOT a.attisdropped
-  WHERE verdict = 'add'`,
+  JOIN tree child ON child.depth > 0
+  JOIN pg_attribute a ON a.attrelid = child.oid AND a.attname = c.name AND NOT a.attisdropped
+  WHERE verdict = 'add' AND (a.attislocal OR child.depth = 1)
+  GROUP BY place, c.name, child.oid, this.sql_name`,
   `
   -- Dropped columns keep their number, so the limit comes nearer with every up and down.
   SELECT 'conflict', 130, 0, NULL,

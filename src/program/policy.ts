@@ -1,6 +1,6 @@
 /**
  * How long the program waits, in milliseconds, and how much it rewrites. The only place with these numbers:
- * `src/run.ts` follows them and `sql/*.sql` are rendered with them.
+ * Knex's way follows them and `sql/*.sql` are rendered with them.
  *
  * Worst case for anybody else: within one try a statement of the application waits `lockBudget` for us in
  * line and then as long as the work takes. SHARE UPDATE EXCLUSIVE, taken first, makes no reader and no

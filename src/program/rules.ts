@@ -74,7 +74,16 @@ ${dependents},
 
 key_of AS (
   SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
-         (SELECT string_agg(format('t.%s = a.%s', k, k), ' AND ') FROM unnest(key) k) AS matches
+         -- The operator of the key's own type, where = would take what fits better on the search_path.
+         (SELECT string_agg(format('t.%1$s %2$s a.%1$s', quote_ident(a.attname),
+                                   CASE WHEN n.nspname = 'pg_catalog' THEN '='
+                                        ELSE format('OPERATOR(%I.=)', coalesce(n.nspname, 'pg_catalog')) END),
+                            ' AND ' ORDER BY a.attnum)
+          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+          LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = y.oid AND o.oprright = y.oid
+            AND o.oprnamespace = y.typnamespace
+          LEFT JOIN pg_namespace n ON n.oid = o.oprnamespace
+          WHERE a.attrelid = this.oid AND quote_ident(a.attname) = ANY (this.key)) AS matches
   FROM this
 ),
 ${batched},

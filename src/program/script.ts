@@ -51,7 +51,7 @@ function loop(tried: string): string {
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
       GET STACKED DIAGNOSTICS
         message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-      sleep := least(longest_sleep, first_sleep * 2 ^ tries) * (1 + jitter * (2 * random() - 1));
+      sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
       IF clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING

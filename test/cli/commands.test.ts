@@ -58,7 +58,9 @@ test('afterwards: verify exits with 0, and with 1 for a role that may not use th
     hints: [expect.any(String)],
   });
   expect(role.code).toBe(1);
-  expect(role.stdout).toContain('GRANT SELECT, INSERT, UPDATE (external_id) ON user_profiles TO pg_monitor;');
+  expect(role.stdout).toContain(
+    'GRANT SELECT (external_id), INSERT (external_id), UPDATE (external_id) ON user_profiles TO pg_monitor;',
+  );
 });
 
 test.each<[string, 'plan' | 'verify', string[], Partial<Record<'pathname' | 'port', string>>, string]>([

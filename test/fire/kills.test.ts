@@ -70,7 +70,7 @@ async function endsBySignal(
   if (code !== 0) expect(left).toBeDefined();
   // In that one moment the command may be over already, and hear nothing.
   else if (moment !== 'while the program runs, or Knex after it')
-    expect(stdout).toMatch(/came too late: user_profiles has been changed/);
+    expect(stdout).toMatch(/came too late: the work on user_profiles is done/);
   // Nobody sees the columns that are put aside.
   const begun = left === 'Nothing has changed' ? from : 'before';
   expect(await shapeOf(table.client)).toBe(code === 0 ? to : begun);

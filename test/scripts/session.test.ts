@@ -22,6 +22,14 @@ beforeEach(async () => {
   await loadState(client, '0015');
 });
 
+test('however many tries there have been, a sleep keeps to its bounds', async () => {
+  const [, sleep] = /sleep := (.*);/.exec(add) ?? [];
+  const { rows } = await client.query(`
+    SELECT max(${sleep}) <= interval '2.5 s' AS is_bounded
+    FROM generate_series(0, 1000) tries, (SELECT interval '2 s', interval '250 ms', 0.25) p (longest_sleep, first_sleep, jitter)`);
+  expect(rows).toEqual([{ is_bounded: true }]);
+});
+
 /** Everything that a script could leave in a session: settings, and what the session has opened or holds. */
 async function sessionOf(session: Client): Promise<unknown> {
   await session.query('DO $$ BEGIN END $$'); // PL/pgSQL has settings of its own once it is loaded.

@@ -36,6 +36,22 @@ test('all come back, in batches, and nothing is left of the archive and the name
   expect(await columns('%\\_aside')).toEqual([]);
 });
 
+test('the plan says so, and has what a script would do', async () => {
+  await takenBack();
+  const knex = await knexFor(here().url);
+  try {
+    const { inBatches, lines, rules } = await change.plan(knex);
+    expect(inBatches).toBe(true);
+    expect(lines).toContainEqual(expect.stringMatching(/^There are many values\./));
+    expect(rules.map(({ phase }) => phase)).not.toContain('stage');
+    await migrate(here().url, 'up', change);
+    expect(await change.plan(knex)).toMatchObject({ inBatches: false, rules: [] });
+    expect((await change.plan(knex, 'down')).inBatches).toBe(true);
+  } finally {
+    await knex.destroy();
+  }
+});
+
 async function verification() {
   const knex = await knexFor(here().url);
   try {

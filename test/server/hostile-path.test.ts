@@ -72,11 +72,8 @@ test('a schema before pg_catalog: the program runs as it should, by both routes'
   await expect(client.query("SELECT quote_ident('a')")).rejects.toThrow('trapped by quote_ident');
   await functions.up(database);
   await functions.down(database);
-  for (const script of ['add_security_fields', 'remove_security_fields']) {
-    // Without the report behind it, which is a query for people to read.
-    const [program = ''] = readFileSync(join(project, `sql/${script}.sql`), 'utf8').split('-- The report');
-    await client.query(program);
-  }
+  await send('add_security_fields');
+  await send('remove_security_fields');
 });
 
 test("the table's own schema, after pg_catalog: a function or operator that would fit better", async () => {
@@ -109,3 +106,28 @@ test("the table's own schema, after pg_catalog: a function or operator that woul
     expect({ command, stderr }).toEqual({ command, stderr: '' });
   }
 });
+
+test('a key of a type that pg_catalog compares as another one', async () => {
+  const { client } = database;
+  await client.query(`
+    ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey, ALTER id DROP IDENTITY;
+    ALTER TABLE user_profiles ALTER id TYPE varchar(20), ADD PRIMARY KEY (id);
+    CREATE FUNCTION trap(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+    CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, PROCEDURE = trap);
+  `);
+  await expect(
+    client.query('SELECT FROM user_profiles a JOIN user_profiles b ON a.id = b.id'),
+  ).rejects.toThrow('trapped');
+  await send('add_security_fields');
+  await client.query('UPDATE user_profiles SET external_id = id');
+  await send('remove_security_fields');
+  await send('add_security_fields');
+  const { rows } = await client.query('SELECT count(external_id)::int AS back FROM user_profiles');
+  expect(rows).toEqual([{ back: 20 }]);
+});
+
+/** Without the report behind it, which is a query for people to read. */
+async function send(script: string) {
+  const [program = ''] = readFileSync(join(project, `sql/${script}.sql`), 'utf8').split('-- The report');
+  await database.client.query(program);
+}

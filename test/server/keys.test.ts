@@ -1,6 +1,6 @@
 import { valuesOf, writeValues } from '../support/application';
 import { schemaOf } from '../support/catalog';
-import { databasePerTest } from '../support/database';
+import { databasePerTest, serverVersion } from '../support/database';
 import { functions } from '../support/routes';
 
 // Archives carry the table's own primary key, whatever it is called and however many columns it has.
@@ -20,6 +20,14 @@ test.each([
     `${withoutKey}; ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_user_id_key, ADD PRIMARY KEY (role, user_id)`,
   ],
   ['a name that needs quoting', 'ALTER TABLE user_profiles RENAME id TO "Profile ""Id"" %s"'],
+  ...(serverVersion >= 11
+    ? [
+        [
+          'an index with more columns than the key',
+          `${withoutKey}; UPDATE user_profiles SET phone = NULL; ALTER TABLE user_profiles ADD PRIMARY KEY (id) INCLUDE (phone)`,
+        ],
+      ]
+    : []),
 ])('%s: every value comes back', async (_, prepared) => {
   const { client } = here();
   await client.query(prepared);
@@ -34,6 +42,27 @@ test.each([
   expect(said).toContain(
     'user_profiles: give back the values of 20 rows from user_profiles_0016_down_archive',
   );
+});
+
+test('a type of an extension: every value comes back', async () => {
+  const { client, admin } = here();
+  await admin.query('CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO PUBLIC');
+  await admin.query('CREATE EXTENSION ltree SCHEMA elsewhere');
+  try {
+    await client.query(
+      `${withoutKey}; ALTER TABLE user_profiles ALTER id DROP IDENTITY;
+       ALTER TABLE user_profiles ALTER id TYPE elsewhere.ltree USING ('p' || id)::elsewhere.ltree, ADD PRIMARY KEY (id)`,
+    );
+    await functions.up(here());
+    await writeValues(client);
+    const values = await valuesOf(client, columns);
+    await functions.down(here());
+    await functions.up(here());
+    expect(await valuesOf(client, columns)).toEqual(values);
+  } finally {
+    await client.query('DROP TABLE IF EXISTS user_profiles CASCADE');
+    await admin.query('DROP SCHEMA elsewhere CASCADE');
+  }
 });
 
 describe('no primary key', () => {

@@ -117,6 +117,15 @@ describe.each<[string, Route]>([
     );
     await expect(route.up(here())).rejects.toThrow('archived_profiles has a column external_id of its own');
   });
+
+  test('so is a child of a child', async () => {
+    await here().client.query(`CREATE TABLE archived_profiles () INHERITS (user_profiles);
+      CREATE TABLE old_profiles (external_id integer) INHERITS (archived_profiles);
+      CREATE TABLE oldest_profiles () INHERITS (old_profiles)`);
+    const refusal = await route.up(here()).then(String, String);
+    expect(refusal).toContain('old_profiles has a column external_id of its own');
+    expect(refusal).not.toContain('oldest_profiles has');
+  });
 });
 
 describe('a text column', () => {

@@ -164,6 +164,16 @@ describe('a signal', () => {
     expect(await isMade()).toBe(false);
   });
 
+  test('the one after it ends the process, whichever it is', async () => {
+    await read();
+    const before = ['SIGINT', 'SIGTERM'].map((signal) => process.listenerCount(signal));
+    await attempt(() => {
+      process.emit('SIGTERM', 'SIGTERM');
+      expect(['SIGINT', 'SIGTERM'].map((signal) => process.listenerCount(signal))).toEqual(before);
+    }).catch(() => undefined);
+    expect.assertions(1);
+  });
+
   test('while it waits in line', async () => {
     await other.query('BEGIN; LOCK user_profiles IN SHARE UPDATE EXCLUSIVE MODE');
     const timer = setInterval(async () => {
@@ -184,7 +194,7 @@ describe('a signal', () => {
     };
     await attempt(undefined, { report }, transaction);
     await transaction.commit();
-    expect(lines.at(-1)).toBe('SIGINT came too late: user_profiles has been changed.');
+    expect(lines.at(-1)).toBe('SIGINT came too late: the work on user_profiles is done.');
     expect(await isMade()).toBe(true);
   });
 

@@ -171,7 +171,7 @@ describe('--role', () => {
       expect(found.withoutPrivilege).toEqual(['external_id']);
       expect(found.asDeclared).toBe(false);
       expect(found.lines.join('\n')).toContain(
-        `GRANT SELECT, INSERT, UPDATE (external_id) ON user_profiles TO ${role()};`,
+        `GRANT SELECT (external_id), INSERT (external_id), UPDATE (external_id) ON user_profiles TO ${role()};`,
       );
     },
   );

@@ -9,7 +9,7 @@ test.each<[string, Error, string]>([
     error('a', { code: 'P0001', detail: 'b', hint: 'c' }),
     'a\nb\nc',
   ],
-  ['only what there is', error('a', { detail: undefined, hint: '' }), 'a'],
+  ['only what there is', error('a', { code: 'P0001', detail: undefined, hint: '' }), 'a'],
   [
     'a statement_timeout',
     error('canceling statement', { code: '57014' }),
@@ -32,4 +32,9 @@ test.each<[string, Error, string]>([
 test('what is explained already stays as it is', () => {
   const known = new UserError('x');
   expect(explained(known)).toBe(known);
+});
+
+test('a defect of ours keeps its stack', () => {
+  const defect = new TypeError('x is not a function');
+  expect(explained(defect)).toBe(defect);
 });
