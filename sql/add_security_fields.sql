@@ -807,6 +807,8 @@ BEGIN
         asked_at pg_catalog.timestamptz;
         steps pg_catalog.jsonb := '[]';
         step pg_catalog.jsonb;
+        statement pg_catalog.text;
+        session_path pg_catalog.text;
         applies pg_catalog.bool;
         touched pg_catalog.int8;
         again pg_catalog.bool := false;
@@ -822,6 +824,7 @@ BEGIN
                 pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
                 pg_catalog.set_config('standard_conforming_strings', 'on', true),
                 pg_catalog.set_config('row_security', 'off', true);
+        session_path := concat_ws(', ', 'pg_catalog', nullif(found_path, ''));
         -- Citus: SET LOCAL (set_config never) reaches the workers, so that they wait no longer than we do; one shard
         -- after the other, because of foreign keys to reference tables.
         IF on_citus THEN
@@ -932,24 +935,23 @@ BEGIN
               RAISE EXCEPTION USING
                 MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
             ELSIF applies THEN
+              statement := step ->> 'sql';
               EXECUTE format('SET LOCAL lock_timeout = %L',
                              ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
               BEGIN
-                -- A trigger finds what it looks for on the session's own path. Nothing of ours is evaluated on it.
-                PERFORM set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(found_path, '')), true);
+                -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
                 BEGIN
-                  EXECUTE step ->> 'sql';
+                  PERFORM set_config('search_path', session_path, true);
+                  EXECUTE statement;
                 EXCEPTION WHEN not_null_violation THEN
                   -- A NULL has come since the batches that filled them.
-                  FOR line IN
-                    SELECT s ->> 'sql' FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill'
-                  LOOP
-                    EXECUTE line;
-                  END LOOP;
-                  EXECUTE step ->> 'sql';
+                  SELECT concat(string_agg(s ->> 'sql' || '; ', ''), statement) INTO statement
+                  FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill';
+                  PERFORM set_config('search_path', session_path, true);
+                  EXECUTE statement;
                 END;
                 GET DIAGNOSTICS touched = ROW_COUNT;
-                PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+                PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
               EXCEPTION WHEN lock_not_available OR internal_error THEN
                 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
                   RAISE;

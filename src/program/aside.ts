@@ -138,5 +138,6 @@ export const putAside = [
   FROM archiving CROSS JOIN ours o WHERE way = 'continued' AND o.role = 'down_archive'`,
   `
   -- The values are archived in transactions of their own.
-  SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL FROM archiving WHERE way = 'begun'`,
+  SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL
+  FROM archiving WHERE way = 'begun'`,
 ];

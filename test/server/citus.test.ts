@@ -45,7 +45,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
     expect(more).toEqual([]);
     expect(beforeLock).toMatch(/^\s*EXECUTE format\('LOCK TABLE ONLY/);
     expect(beforeStep).toMatch(
-      /^\s*BEGIN\s*PERFORM set_config\('search_path', .*\s*BEGIN\s*EXECUTE step ->> 'sql';/,
+      /^\s*BEGIN\s*BEGIN\s*PERFORM set_config\('search_path', session_path, true\);\s*EXECUTE statement;/,
     );
   });
 
