@@ -106,8 +106,7 @@ DECLARE
        '%s belongs to ' || quote_ident(o.rolname)
          || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
        'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-      (9, false, NOT (has_schema_privilege(n.oid, 'CREATE')
-                      AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
+      (9, false, NOT (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE')),
        'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
          || ' may not create one in schema ' || quote_ident(n.nspname),
        -- No format(): its %I fails where there is no table.
@@ -167,7 +166,8 @@ DECLARE
     ),
     -- Set it to true to go on although a trigger function reads a column that changes its name.
     ignoring (dependents) AS (VALUES (false)),
-    -- Whether a part of the work may be committed: what is sent once does all of it at once.
+    -- Whether a part of the work may be committed, as by Knex. In a script it may not: then no rule gives a step of
+    -- the phases stage, batch, refill and again.
     batches (allowed) AS (VALUES (false)),
 
     -- What is declared: the columns to add, and the one to rename.
@@ -205,7 +205,7 @@ DECLARE
     this AS (
       SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
              o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-             size.bytes, size.relations,
+             size.bytes, size.total, size.relations,
              (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
               FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
               WHERE k.conrelid = c.oid AND k.contype = 'p' -- conkey leaves out what the index includes besides
@@ -215,7 +215,8 @@ DECLARE
       JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles o ON o.oid = c.relowner
       JOIN pg_roles me ON me.rolname = current_user
-      CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, count(*) AS relations FROM tree) size
+      CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, sum(pg_total_relation_size(oid)) AS total,
+                         count(*) AS relations FROM tree) size
       WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
     ),
 
@@ -233,17 +234,17 @@ DECLARE
     ),
 
     -- The shape of every column of these tables. attidentity and attgenerated are read through to_jsonb,
-    -- because older catalogs lack them; a NOT NULL that was never proved (18) does not count as one.
+    -- because older catalogs lack them. not_null: NULL where it was never proved (18), and holds for new values only.
     shape AS (
       SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
              coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
                        FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
                        JOIN pg_type y ON y.oid = a.atttypid
                        WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
-             a.attnotnull AND NOT EXISTS (
+             CASE WHEN NOT EXISTS (
                SELECT 1 FROM pg_constraint k
                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
-             ) AS not_null,
+             ) THEN a.attnotnull END AS not_null,
              pg_get_expr(d.adbin, d.adrelid) AS default_expr,
              CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
                   WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
@@ -389,7 +390,7 @@ DECLARE
       JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
       JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
       JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
+      LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree) AND t.tgenabled <> 'D'
     ),
 
     key_of AS (
@@ -413,6 +414,8 @@ DECLARE
         AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
                         WHERE slot_type = 'logical' AND database = current_database())
         AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
+        -- With a rule no statement in WITH may change rows.
+        AND NOT EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = this.oid)
     ),
 
     -- Archives whose rows can still be found by the key.
@@ -458,11 +461,23 @@ DECLARE
       FROM going
       HAVING count(*) > 0
     ),
+    given_back AS (
+      SELECT o.name, o.sql_name, from_name, k.matches, p.pairs,
+             format('(SELECT count(*) FROM %s t JOIN (SELECT * FROM %s) a ON %s)',
+                    this.sql_name, o.sql_name, p.pairs) AS rows_back,
+             format('(SELECT count(*) FROM %s)', o.sql_name) AS rows_kept
+      FROM renaming CROSS JOIN this CROSS JOIN key_of k
+      CROSS JOIN LATERAL (
+        SELECT format('%1$s AND t.%2$I::text IS NOT DISTINCT FROM a.%2$I::text', k.matches, from_name)
+      ) p (pairs)
+      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
+      JOIN returnable o ON o.role = 'up_archive'
+    ),
     narrowing AS (
       SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                        WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                       WHEN this.bytes + (this.relations - 1) * 1048576 > 16777216
-                       THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
+                       WHEN this.total + (this.relations - 1) * 1048576 > 16777216
+                       THEN concat('it would rewrite ', pg_size_pretty(this.total),
                                    CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
                   END AS reason
       FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
@@ -476,8 +491,9 @@ DECLARE
       SELECT 'conflict', 100, s.attnum::integer, s.name,
              format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
              NULL::text, NULL::text, NULL::text,
-             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
-                    this.sql_name, s.name, lower(s.name))
+             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.', this.sql_name, s.name,
+                    lower(s.name) || CASE WHEN lower(s.name) IN (SELECT name FROM shape WHERE role = 'found')
+                                          THEN '_old' ELSE '' END)
       FROM shape s CROSS JOIN this
       WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
       UNION ALL
@@ -544,8 +560,8 @@ DECLARE
       WHERE c.verdict = 'drop' AND d.along
       UNION ALL
       SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-             'A subscriber without the columns stops at the next write: '
-             'migrate the subscribers first, then this server.'
+             'A subscriber without the columns stops at the next write, and goes on once it has them: '
+             'migrate this server first, then the subscribers at once.'
       FROM pg_depend d CROSS JOIN this
       WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
         AND d.classid::regclass::text = 'pg_publication_rel'
@@ -553,14 +569,15 @@ DECLARE
       UNION ALL
       SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
              NULL, NULL, NULL,
-             'If the table is published to it: migrate the subscribers first, then this server.'
+             'If the table is published to it: migrate this server first, then the subscribers at once. '
+             'FOR ALL TABLES publishes the tables that are kept beside it, too: they need them.'
       FROM pg_replication_slots
       WHERE slot_type = 'logical' AND database = current_database()
         AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
       UNION ALL
       -- By query_to_xml, because servers before 10 have no such catalog.
       SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-             'Migrate this server first, then the one that publishes.'
+             'Migrate the server that publishes first, then this one at once.'
       FROM this
       WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
         AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
@@ -610,7 +627,8 @@ DECLARE
                     'SELECT FROM filled WHERE filled IS NOT NULL',
                     this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
       FROM compared CROSS JOIN batched this CROSS JOIN key_of k
-      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+      WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
+        AND verdict NOT IN ('add', 'drop', 'foreign')
       UNION ALL
       -- At one go: it locks no row.
       SELECT 'batch', 304, 0, NULL,
@@ -652,12 +670,14 @@ DECLARE
       WHERE k.columns IS NOT NULL
       UNION ALL
       SELECT 'change', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-             format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
+             -- A publication FOR ALL TABLES wants an identity of what is deleted.
+             format('ALTER TABLE %1$s REPLICA IDENTITY FULL; REVOKE ALL ON %1$s FROM PUBLIC%2$s; '
+                    'ALTER TABLE %1$s OWNER TO %3$I', o.sql_name,
                     (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
                      FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
                      JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
                      JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                     WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
+                     WHERE p.defaclobjtype = 'r'), this.owner),
              format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
       FROM ours o CROSS JOIN this
       WHERE o.role = 'down_archive' AND EXISTS (SELECT 1 FROM archiving)
@@ -680,7 +700,8 @@ DECLARE
                     CASE WHEN in_batches THEN name ELSE found_name END, fill),
              NULL, NULL, NULL
       FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
-      WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')
+      WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
+        AND verdict NOT IN ('add', 'drop', 'foreign')
       UNION ALL
       SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
              format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
@@ -710,14 +731,14 @@ DECLARE
                   ELSE format('set the default of %s to %s', name, wanted_default) END,
              CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
                   ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
-      FROM compared WHERE akin AND NOT same_default
+      FROM compared WHERE akin AND verdict <> 'foreign' AND NOT same_default
       UNION ALL
       SELECT 'change', 420, place, name,
              format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
              format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
              NULL, NULL, NULL
       FROM compared
-      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
+      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null IS DISTINCT FROM not_null
         AND (fill IS NOT NULL OR NOT wanted_not_null)
       UNION ALL
       SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
@@ -737,13 +758,10 @@ DECLARE
       JOIN compared b ON b.name = from_name AND b.verdict = 'add'
       JOIN compared n ON n.name = to_name AND n.found_name = to_name
       UNION ALL
-      SELECT 'change', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
+      SELECT 'change', 431, 0, from_name, format('give back {rows} values of %s from %s', from_name, o.name),
              format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
-                    this.sql_name, from_name, o.sql_name, k.matches),
-             NULL, NULL, NULL
-      FROM renaming CROSS JOIN this CROSS JOIN key_of k
-      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      JOIN returnable o ON o.role = 'up_archive'
+                    this.sql_name, from_name, o.sql_name, matches), NULL, NULL, NULL
+      FROM given_back o CROSS JOIN this
       UNION ALL
       SELECT 'change', 441, 0, NULL, format('drop %s: there was no value', o.name),
              format('DROP TABLE %s', o.sql_name), format('SELECT NOT EXISTS (SELECT 1 FROM %s)', o.sql_name),
@@ -779,18 +797,18 @@ DECLARE
       FROM compared CROSS JOIN this
       WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')
       UNION ALL
+      -- What is back must not come back once more, when it has been replaced.
+      SELECT 'change', 475, 0, NULL, format('clear {rows} rows of %s, whose values are back', o.name),
+             format('DELETE FROM %s a USING %s t WHERE %s', o.sql_name, this.sql_name, pairs),
+             format('SELECT %s NOT IN (0, %s)', rows_back, rows_kept), NULL, NULL
+      FROM given_back o CROSS JOIN this
+      UNION ALL
       -- A trigger may have kept a row from being updated.
       SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
-             format('DROP TABLE %s', o.sql_name),
-             format('SELECT NOT EXISTS (SELECT 1 FROM %1$s a WHERE NOT EXISTS (SELECT 1 FROM %2$s t WHERE %3$s '
-                    'AND t.%4$I::text IS NOT DISTINCT FROM a.%4$I::text))',
-                    o.sql_name, this.sql_name, k.matches, from_name),
+             format('DROP TABLE %s', o.sql_name), format('SELECT %s = %s', rows_back, rows_kept),
              format('%s stays: it holds values that are not back, as of rows that are gone. '
-                    'Look into it, then drop it',
-                    o.name), NULL
-      FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
-      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      WHERE o.role = 'up_archive'
+                    'Look into it, then drop it', o.name), NULL
+      FROM given_back o CROSS JOIN this
       UNION ALL
       -- The values are archived in transactions of their own.
       SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL
@@ -854,7 +872,7 @@ BEGIN
                 pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
                 pg_catalog.set_config('standard_conforming_strings', 'on', true),
                 pg_catalog.set_config('row_security', 'off', true);
-        session_path := concat_ws(', ', 'pg_catalog', nullif(found_path, ''));
+        session_path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
         -- Citus: SET LOCAL (set_config never) reaches the workers, so that they wait no longer than we do; one shard
         -- after the other, because of foreign keys to reference tables.
         IF on_citus THEN
@@ -883,7 +901,7 @@ BEGIN
           CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
             AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
-          -- 2. and 8. The lock.
+          -- 2. and 7. The lock.
           budget_left := coalesce(stage.budget, budget_left);
           BEGIN
             FOR relation IN relations LOOP
@@ -895,6 +913,7 @@ BEGIN
               budget_left := budget_left - (clock_timestamp() - asked_at);
             END LOOP;
           EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
+            -- So does Citus say that a worker refused the lock.
             IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
               RAISE;
             END IF;
@@ -943,7 +962,7 @@ BEGIN
               CONTINUE WHEN rule.sql IS NULL OR rule.phase = 'forget';
               applies := rule.only_if IS NULL;
               IF NOT applies THEN
-                EXECUTE rule.only_if INTO applies USING touched;
+                EXECUTE rule.only_if INTO applies;
               END IF;
               IF applies THEN
                 RAISE EXCEPTION USING
@@ -959,7 +978,7 @@ BEGIN
           FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
             applies := step ->> 'only_if' IS NULL;
             IF NOT applies THEN
-              EXECUTE step ->> 'only_if' INTO applies USING touched;
+              EXECUTE step ->> 'only_if' INTO applies;
             END IF;
             IF applies AND step ->> 'sql' IS NULL THEN
               RAISE EXCEPTION USING
@@ -983,6 +1002,7 @@ BEGIN
                 GET DIAGNOSTICS touched = ROW_COUNT;
                 PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
               EXCEPTION WHEN lock_not_available OR internal_error THEN
+                -- So does Citus say that a worker refused the lock.
                 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
                   RAISE;
                 END IF;

@@ -2,16 +2,29 @@ import type { Direction } from './look';
 
 /** What is kept in tables of ours beside the changed one: the shape before, and values that would be lost. */
 
+/** What is said of an archive that is not dropped. */
+export const stays = `\
+format('%s stays: it holds values that are not back, as of rows that are gone. '
+                'Look into it, then drop it', o.name)`;
+
+/** Queries for a number of rows of an archive (o): those that have their values in the table again, and all of them. */
+export const counts = (pairs: string) => `\
+format('(SELECT count(*) FROM %s t JOIN (SELECT * FROM %s) a ON %s)',
+                this.sql_name, o.sql_name, ${pairs}) AS rows_back,
+         format('(SELECT count(*) FROM %s)', o.sql_name) AS rows_kept`;
+
 /** A table of ours is readable by the owner of the changed one alone, whatever the default privileges are. */
 function close(phase: 'prepare' | 'change', position: number): string {
   return `
   SELECT '${phase}', ${position}, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-         format('REVOKE ALL ON %s FROM PUBLIC%s; ALTER TABLE %s OWNER TO %I', o.sql_name,
+         -- A publication FOR ALL TABLES wants an identity of what is deleted.
+         format('ALTER TABLE %1$s REPLICA IDENTITY FULL; REVOKE ALL ON %1$s FROM PUBLIC%2$s; '
+                'ALTER TABLE %1$s OWNER TO %3$I', o.sql_name,
                 (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
                  FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
                  JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
                  JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                 WHERE p.defaclobjtype = 'r'), o.sql_name, this.owner),
+                 WHERE p.defaclobjtype = 'r'), this.owner),
          format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
   FROM ours o CROSS JOIN this`;
 }
@@ -56,6 +69,19 @@ const anyHeld = "format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_na
 export const archiveRest = `\
 'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
                 'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'`;
+
+/** down, common table expression: the archive of the old name, which is there again and gets its values. */
+export const givenBack = `\
+given_back AS (
+  SELECT o.name, o.sql_name, from_name, k.matches, p.pairs,
+         ${counts('p.pairs')}
+  FROM renaming CROSS JOIN this CROSS JOIN key_of k
+  CROSS JOIN LATERAL (
+    SELECT format('%1$s AND t.%2$I::text IS NOT DISTINCT FROM a.%2$I::text', k.matches, from_name)
+  ) p (pairs)
+  JOIN compared b ON b.name = from_name AND b.verdict = 'add'
+  JOIN returnable o ON o.role = 'up_archive'
+)`;
 
 export function archive(direction: Direction): string[] {
   return [

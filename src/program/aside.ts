@@ -1,4 +1,4 @@
-import { archiveRest } from './archive';
+import { archiveRest, counts, stays } from './archive';
 import { policy } from './policy';
 import { addColumn, added, inBatches } from './steps';
 
@@ -17,12 +17,23 @@ batched AS (
     AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
                     WHERE slot_type = 'logical' AND database = current_database())
     AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
+    -- With a rule no statement in WITH may change rows.
+    AND NOT EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = this.oid)
 )`;
+
+/** For an UPDATE: the columns under these names get what the archive (a) has. */
+const given = (name: string) => `string_agg(format('%I = %s', ${name}, c.value), ', ' ORDER BY c.place)`;
+/** Whether the row (t) has it: a trigger may have had other ideas. */
+const isBack = (name: string) => `\
+string_agg(format('t.%I::text IS NOT DISTINCT FROM (%s)::text', ${name}, c.value),
+                           ' AND ')`;
 
 /** up, common table expressions: what comes back. */
 export const comingBack = `\
 returned AS (
-  SELECT c.place, c.name, c.found_name, c.fill, c.wanted_not_null
+  SELECT c.place, c.name, c.found_name,
+         format(CASE WHEN c.wanted_not_null THEN 'coalesce(a.%1$I, %2$s)' ELSE 'a.%1$I' END,
+                c.name, c.fill) AS value
   FROM compared c
   JOIN shape a ON a.role = 'down_archive' AND a.name = c.name
     AND (a.type = c.wanted_type OR a.family = c.wanted_family)
@@ -36,18 +47,25 @@ emptied AS (
     AND NOT EXISTS (SELECT 1 FROM shape s WHERE s.role = r.role AND NOT quote_ident(s.name) = ANY (this.key)
                       AND s.name NOT IN (SELECT name FROM returned))
 ),
+-- Its rows whose values are in the table again.
+back AS (
+  SELECT o.name, o.sql_name, p.pairs, p.nothing,
+         ${counts('p.pairs')}
+  FROM this JOIN returnable o ON o.role = 'down_archive'
+  CROSS JOIN LATERAL (
+    SELECT concat(k.matches, ' AND ',
+                  ${isBack('c.name')}),
+           string_agg(format('%I = NULL', c.name), ', ')
+    FROM returned c CROSS JOIN key_of k
+    GROUP BY k.matches
+  ) p (pairs, nothing)
+),
 -- The archive, where they are too many for once.
 large AS (
   SELECT e.* FROM emptied e CROSS JOIN batched
   WHERE pg_relation_size(e.oid) > ${policy.batchFrom}
     AND NOT EXISTS (SELECT 1 FROM returned WHERE name NOT IN (SELECT name FROM putting))
 )`;
-
-/** For an UPDATE: the columns under these names get what the archive (a) has. */
-const given = (name: string) => `\
-string_agg(
-           format(CASE WHEN wanted_not_null THEN '%1$I = coalesce(a.%2$I, %3$s)' ELSE '%1$I = a.%2$I' END,
-                  ${name}, c.name, fill), ', ' ORDER BY c.place)`;
 
 export const giveBack = [
   `
@@ -62,8 +80,10 @@ export const giveBack = [
          format('WITH batch AS (SELECT a.* FROM %1$s a JOIN %2$s t ON %3$s '
                 'LIMIT ${policy.batch} FOR NO KEY UPDATE OF t SKIP LOCKED), '
                 'moved AS (UPDATE %2$s t SET %4$s FROM batch a WHERE %3$s RETURNING %5$s) '
-                'DELETE FROM %1$s a USING moved t WHERE %3$s', o.sql_name, this.sql_name, k.matches,
-                ${given('p.aside')}, k.archived), NULL, NULL, NULL
+                'DELETE FROM %1$s a USING moved t WHERE %3$s AND %6$s', o.sql_name, this.sql_name, k.matches,
+                ${given('p.aside')},
+                k.archived || string_agg(format(', t.%I', p.aside), ''),
+                ${isBack('p.aside')}), NULL, NULL, NULL
   FROM large o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN returned c JOIN putting p ON p.name = c.name
   GROUP BY o.name, o.sql_name, this.sql_name, k.matches, k.archived
   HAVING count(*) = count(found_name)`,
@@ -72,15 +92,24 @@ export const giveBack = [
          format('give back the values of %s{rows} rows from %s',
                 CASE WHEN count(found_name) > 0 THEN 'the last ' END, o.name),
          format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s',
-                this.sql_name, ${given('c.name')}, o.sql_name, k.matches), NULL, NULL, NULL
+                this.sql_name, ${given('c.name')},
+                o.sql_name, k.matches), NULL, NULL, NULL
   FROM returned c CROSS JOIN this CROSS JOIN key_of k JOIN returnable o ON o.role = 'down_archive'
   GROUP BY this.sql_name, o.name, o.sql_name, k.matches`,
   `
-  -- $1: the number of rows that the step before gave back.
+  -- What is back must not come back once more, when it has been spent.
+  SELECT 'change', 435, 0, NULL, format('clear {rows} rows of %s, whose values are back', o.name),
+         CASE WHEN e.name IS NULL THEN format('UPDATE %s a SET %s FROM %s t WHERE %s',
+                                              o.sql_name, o.nothing, this.sql_name, o.pairs)
+              ELSE format('DELETE FROM %s a USING %s t WHERE %s', o.sql_name, this.sql_name, o.pairs) END,
+         CASE WHEN e.name IS NOT NULL THEN format('SELECT %s NOT IN (0, %s)', rows_back, rows_kept) END,
+         NULL, NULL
+  FROM back o CROSS JOIN this LEFT JOIN emptied e ON true`,
+  `
   SELECT 'change', 440, 0, NULL, format('drop %s: all its values are back', o.name),
-         format('DROP TABLE %s', o.sql_name), format('SELECT count(*) = $1 FROM %s', o.sql_name),
-         format('%s stays: it holds values of rows that are gone. Look into it, then drop it', o.name), NULL
-  FROM emptied o`,
+         format('DROP TABLE %s', o.sql_name), format('SELECT %s = %s', rows_back, rows_kept),
+         ${stays}, NULL
+  FROM back o JOIN emptied e ON true`,
 ];
 
 /** down, common table expressions: the columns that go, and what becomes of their values. */

@@ -38,7 +38,7 @@ BEGIN
           pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
           pg_catalog.set_config('standard_conforming_strings', 'on', true),
           pg_catalog.set_config('row_security', 'off', true);
-  session_path := concat_ws(', ', 'pg_catalog', nullif(found_path, ''));
+  session_path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
   -- Citus: SET LOCAL (set_config never) reaches the workers, so that they wait no longer than we do; one shard
   -- after the other, because of foreign keys to reference tables.
   IF on_citus THEN
@@ -67,7 +67,7 @@ BEGIN
     CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
       AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
 
-    -- 2. and 8. The lock.
+    -- 2. and 7. The lock.
     budget_left := coalesce(stage.budget, budget_left);
     BEGIN
       FOR relation IN relations LOOP
@@ -125,7 +125,7 @@ BEGIN
         CONTINUE WHEN rule.sql IS NULL OR rule.phase = 'forget';
         applies := rule.only_if IS NULL;
         IF NOT applies THEN
-          EXECUTE rule.only_if INTO applies USING touched;
+          EXECUTE rule.only_if INTO applies;
         END IF;
         IF applies THEN
           RAISE EXCEPTION USING
@@ -141,7 +141,7 @@ BEGIN
     FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
       applies := step ->> 'only_if' IS NULL;
       IF NOT applies THEN
-        EXECUTE step ->> 'only_if' INTO applies USING touched;
+        EXECUTE step ->> 'only_if' INTO applies;
       END IF;
       IF applies AND step ->> 'sql' IS NULL THEN
         RAISE EXCEPTION USING
@@ -229,6 +229,7 @@ END`;
 
 /** A lock that a worker of Citus refuses reaches us as an internal error; any other one is not ours to wait for. */
 const unlessRefusedByWorker = `\
+-- So does Citus say that a worker refused the lock.
 IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
   RAISE;
 END IF;`;

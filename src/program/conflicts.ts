@@ -6,8 +6,9 @@ export const conflicts = [
   SELECT 'conflict', 100, s.attnum::integer, s.name,
          format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
          NULL::text, NULL::text, NULL::text,
-         format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
-                this.sql_name, s.name, lower(s.name))
+         format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.', this.sql_name, s.name,
+                lower(s.name) || CASE WHEN lower(s.name) IN (SELECT name FROM shape WHERE role = 'found')
+                                      THEN '_old' ELSE '' END)
   FROM shape s CROSS JOIN this
   WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)`,
   `
@@ -60,8 +61,11 @@ export const upConflicts = [
          format('%s is %s, and the application needs %s', found_name, short_type, wanted_short_type),
          NULL, NULL, NULL,
          format('Rename or convert it first, for example: '
-                'ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.',
-                this.sql_name, found_name, found_name || '_old')
+                'ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;%4$s then run this again.',
+                this.sql_name, found_name, found_name || '_old',
+                CASE WHEN not_null AND special IS NULL
+                     THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;',
+                                               this.sql_name, found_name || '_old') END)
   FROM compared CROSS JOIN this WHERE verdict = 'foreign'`,
   `
   -- Both names: values can move only where no value can fail to convert.

@@ -57,7 +57,7 @@ reading AS (
   JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.pattern)
   JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
   JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree)
+  LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree) AND t.tgenabled <> 'D'
 )`;
 
 export const dependentRules = [
@@ -93,8 +93,8 @@ export const dependentRules = [
   WHERE c.verdict = 'drop' AND d.along`,
   `
   SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-         'A subscriber without the columns stops at the next write: '
-         'migrate the subscribers first, then this server.'
+         'A subscriber without the columns stops at the next write, and goes on once it has them: '
+         'migrate this server first, then the subscribers at once.'
   FROM pg_depend d CROSS JOIN this
   WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
     AND d.classid::regclass::text = 'pg_publication_rel'
@@ -102,14 +102,15 @@ export const dependentRules = [
   `
   SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
          NULL, NULL, NULL,
-         'If the table is published to it: migrate the subscribers first, then this server.'
+         'If the table is published to it: migrate this server first, then the subscribers at once. '
+         'FOR ALL TABLES publishes the tables that are kept beside it, too: they need them.'
   FROM pg_replication_slots
   WHERE slot_type = 'logical' AND database = current_database()
     AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))`,
   `
   -- By query_to_xml, because servers before 10 have no such catalog.
   SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-         'Migrate this server first, then the one that publishes.'
+         'Migrate the server that publishes first, then this one at once.'
   FROM this
   WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
     AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),

@@ -63,7 +63,7 @@ concerned (name) AS (
 this AS (
   SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
          o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-         size.bytes, size.relations,
+         size.bytes, size.total, size.relations,
          (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
           FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
           WHERE k.conrelid = c.oid AND k.contype = 'p' -- conkey leaves out what the index includes besides
@@ -73,7 +73,8 @@ this AS (
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_roles o ON o.oid = c.relowner
   JOIN pg_roles me ON me.rolname = current_user
-  CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, count(*) AS relations FROM tree) size
+  CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, sum(pg_total_relation_size(oid)) AS total,
+                     count(*) AS relations FROM tree) size
   WHERE c.oid = ${target}
 ),
 
@@ -91,17 +92,17 @@ ours AS (
 ),
 
 -- The shape of every column of these tables. attidentity and attgenerated are read through to_jsonb,
--- because older catalogs lack them; a NOT NULL that was never proved (18) does not count as one.
+-- because older catalogs lack them. not_null: NULL where it was never proved (18), and holds for new values only.
 shape AS (
   SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
          coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
                    FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
                    JOIN pg_type y ON y.oid = a.atttypid
                    WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
-         a.attnotnull AND NOT EXISTS (
+         CASE WHEN NOT EXISTS (
            SELECT 1 FROM pg_constraint k
            WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
-         ) AS not_null,
+         ) THEN a.attnotnull END AS not_null,
          pg_get_expr(d.adbin, d.adrelid) AS default_expr,
          CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
               WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,

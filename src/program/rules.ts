@@ -1,5 +1,5 @@
 import type { Change } from '../declaration';
-import { archive, differingValues, writeDown } from './archive';
+import { archive, differingValues, givenBack, writeDown } from './archive';
 import { batched, comingBack, giveBack, goingAway, putAside } from './aside';
 import { conflicts, downNotes, upConflicts } from './conflicts';
 import { dependentRules, dependents } from './dependents';
@@ -66,7 +66,8 @@ WITH RECURSIVE
 ${tree},
 -- Set it to true to go on although a trigger function reads a column that changes its name.
 ignoring (dependents) AS (VALUES (${ignoreDependents})),
--- Whether a part of the work may be committed: what is sent once does all of it at once.
+-- Whether a part of the work may be committed, as by Knex. In a script it may not: then no rule gives a step of
+-- the phases stage, batch, refill and again.
 batches (allowed) AS (VALUES (${inBatches})),
 ${look(change)},
 ${wanted(direction)},
@@ -100,7 +101,7 @@ returnable AS (
 ),
 
 -- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
-${direction === 'up' ? `${comingBack},\n${differingValues}` : `${goingAway},\n${narrowing}`},
+${direction === 'up' ? `${comingBack},\n${differingValues}` : [goingAway, givenBack, narrowing].join(',\n')},
 
 -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
 -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
@@ -135,8 +136,8 @@ const narrowing = `\
 narrowing AS (
   SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
                    WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                   WHEN this.bytes + (this.relations - 1) * ${policy.rewriteOfPartition} > ${policy.rewriteLimit}
-                   THEN concat('it would rewrite ', pg_size_pretty(this.bytes),
+                   WHEN this.total + (this.relations - 1) * ${policy.rewriteOfPartition} > ${policy.rewriteLimit}
+                   THEN concat('it would rewrite ', pg_size_pretty(this.total),
                                CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
               END AS reason
   FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name

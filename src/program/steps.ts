@@ -1,3 +1,4 @@
+import { stays } from './archive';
 import { policy } from './policy';
 import { literal } from './text';
 
@@ -16,7 +17,8 @@ export const fill = [
                 'SELECT FROM filled WHERE filled IS NOT NULL',
                 this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
   FROM compared CROSS JOIN batched this CROSS JOIN key_of k
-  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
+  WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
+    AND verdict NOT IN ('add', 'drop', 'foreign')`,
   `
   -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
   SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
@@ -25,7 +27,8 @@ export const fill = [
                 CASE WHEN in_batches THEN name ELSE found_name END, fill),
          NULL, NULL, NULL
   FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
-  WHERE wanted_not_null AND NOT not_null AND fill IS NOT NULL AND verdict NOT IN ('drop', 'foreign')`,
+  WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
+    AND verdict NOT IN ('add', 'drop', 'foreign')`,
 ];
 
 export const upRows = [
@@ -93,14 +96,14 @@ export const catalog = [
          CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
               ELSE format('set the default of %s to %s', name, wanted_default) END,
          ${setDefault}, NULL, NULL, NULL
-  FROM compared WHERE akin AND NOT same_default`,
+  FROM compared WHERE akin AND verdict <> 'foreign' AND NOT same_default`,
   `
   SELECT 'change', 420, place, name,
          format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
          format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
          NULL, NULL, NULL
   FROM compared
-  WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null <> not_null
+  WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null IS DISTINCT FROM not_null
     AND (fill IS NOT NULL OR NOT wanted_not_null)`,
   `
   SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
@@ -126,13 +129,10 @@ export const downCatalog = [
   JOIN compared b ON b.name = from_name AND b.verdict = 'add'
   JOIN compared n ON n.name = to_name AND n.found_name = to_name`,
   `
-  SELECT 'change', 431, 0, b.name, format('give back {rows} values of %s from %s', from_name, o.name),
+  SELECT 'change', 431, 0, from_name, format('give back {rows} values of %s from %s', from_name, o.name),
          format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
-                this.sql_name, from_name, o.sql_name, k.matches),
-         NULL, NULL, NULL
-  FROM renaming CROSS JOIN this CROSS JOIN key_of k
-  JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-  JOIN returnable o ON o.role = 'up_archive'`,
+                this.sql_name, from_name, o.sql_name, matches), NULL, NULL, NULL
+  FROM given_back o CROSS JOIN this`,
   `
   -- A column that is added again may need a default for the rows that are there, and had none.
   SELECT 'change', 450, place, name, format('restore the default of %s', name),
@@ -162,18 +162,17 @@ export const downCatalog = [
   FROM compared CROSS JOIN this
   WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')`,
   `
+  -- What is back must not come back once more, when it has been replaced.
+  SELECT 'change', 475, 0, NULL, format('clear {rows} rows of %s, whose values are back', o.name),
+         format('DELETE FROM %s a USING %s t WHERE %s', o.sql_name, this.sql_name, pairs),
+         format('SELECT %s NOT IN (0, %s)', rows_back, rows_kept), NULL, NULL
+  FROM given_back o CROSS JOIN this`,
+  `
   -- A trigger may have kept a row from being updated.
   SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
-         format('DROP TABLE %s', o.sql_name),
-         format('SELECT NOT EXISTS (SELECT 1 FROM %1$s a WHERE NOT EXISTS (SELECT 1 FROM %2$s t WHERE %3$s '
-                'AND t.%4$I::text IS NOT DISTINCT FROM a.%4$I::text))',
-                o.sql_name, this.sql_name, k.matches, from_name),
-         format('%s stays: it holds values that are not back, as of rows that are gone. '
-                'Look into it, then drop it',
-                o.name), NULL
-  FROM returnable o CROSS JOIN this CROSS JOIN key_of k CROSS JOIN renaming
-  JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-  WHERE o.role = 'up_archive'`,
+         format('DROP TABLE %s', o.sql_name), format('SELECT %s = %s', rows_back, rows_kept),
+         ${stays}, NULL
+  FROM given_back o CROSS JOIN this`,
   `
   SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
   FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL`,

@@ -67,8 +67,7 @@ CROSS JOIN LATERAL (VALUES
    '%s belongs to ' || quote_ident(o.rolname)
      || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
    'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-  (9, false, NOT (has_schema_privilege(n.oid, 'CREATE')
-                  AND (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE'))),
+  (9, false, NOT (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE')),
    'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
      || ' may not create one in schema ' || quote_ident(n.nspname),
    -- No format(): its %I fails where there is no table.

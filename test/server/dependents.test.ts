@@ -200,12 +200,12 @@ test('publications, slots and subscriptions are named with the order in which to
     );
     expect(warnings(await migrate(publisher.url, 'up'))).toEqual([
       expect.stringMatching(
-        /^publication of table .*user_profiles in publication profiles\. A subscriber .* migrate the subscribers first/,
+        /^publication of table .*user_profiles in publication profiles\. A subscriber .* migrate this server first/,
       ),
-      'the logical replication slot profiles decodes this database. If the table is published to it: migrate the subscribers first, then this server.',
+      'the logical replication slot profiles decodes this database. If the table is published to it: migrate this server first, then the subscribers at once. FOR ALL TABLES publishes the tables that are kept beside it, too: they need them.',
     ]);
     expect(warnings(await migrate(subscriber.url, 'up'))).toEqual([
-      'the table is fed by a subscription. Migrate this server first, then the one that publishes.',
+      'the table is fed by a subscription. Migrate the server that publishes first, then this one at once.',
     ]);
     // With no column to add or to drop nobody has to be migrated first.
     expect(warnings(await migrate(publisher.url, 'up'))).toEqual([]);

@@ -54,4 +54,17 @@ describe.each([functions, scripts])('$name', ({ up, down }) => {
     }
     expect((await client.query('SELECT FROM ddl_log')).rows.length).toBeGreaterThan(3);
   });
+
+  test('one that keeps rows as they are: their values stay in the archive, and that is said', async () => {
+    const { client } = here();
+    await up(here());
+    await writeValues(client);
+    await down(here());
+    await client.query(`
+      CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+      CREATE TRIGGER stay BEFORE UPDATE ON user_profiles FOR EACH ROW WHEN (OLD.user_id = 2) EXECUTE PROCEDURE stay()`);
+    expect((await up(here())).join()).toMatch(/_down_archive stays: it holds values that are not back/);
+    const { rows } = await client.query('SELECT external_id FROM user_profiles_0016_down_archive');
+    expect(rows).toEqual([{ external_id: 'external-2' }]);
+  });
 });

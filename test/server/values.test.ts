@@ -2,7 +2,7 @@ import { tableChange } from '../../src/table-change';
 import { declaredShape, valuesOf, writeValues } from '../support/application';
 import { schemaOf } from '../support/catalog';
 import { databasePerTest, loadState } from '../support/database';
-import { functions, migrate, scripts } from '../support/routes';
+import { functions, migrate, type Route, scripts } from '../support/routes';
 
 const here = databasePerTest();
 const columns = Object.keys(declaredShape);
@@ -60,12 +60,10 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   await client.query('DELETE FROM user_profiles WHERE user_id = 5');
   const said = await functions.up(here());
   expect(said).toContain(
-    'user_profiles: user_profiles_0016_down_archive stays: it holds values of rows that are gone. Look into it, then drop it',
+    'user_profiles: user_profiles_0016_down_archive stays: it holds values that are not back, as of rows that are gone. Look into it, then drop it',
   );
-  const { rows } = await client.query(
-    "SELECT external_id FROM user_profiles_0016_down_archive WHERE external_id = 'external-5'",
-  );
-  expect(rows).toHaveLength(1);
+  const { rows } = await client.query('SELECT external_id FROM user_profiles_0016_down_archive');
+  expect(rows).toEqual([{ external_id: 'external-5' }]);
   // It is never overwritten: the way back refuses, and says what to do.
   const before = await schemaOf(client);
   await expect(functions.down(here())).rejects.toThrow(
@@ -74,6 +72,83 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   expect(await schemaOf(client)).toEqual(before);
   await client.query('DROP TABLE user_profiles_0016_down_archive');
   await functions.down(here());
+});
+
+describe('what came back and has been spent does not come back once more, though the archive stays', () => {
+  /** There, with values, and back; then something happens. There again, all values used up, and there and back once more. */
+  const spentIsSpent = async ({ up, down }: Route, happens: string) => {
+    const { client } = here();
+    await loadState(client, '0015-described');
+    await client.query(
+      'ALTER TABLE user_profiles DROP backup_codes; UPDATE user_profiles SET mfa_enabled = true',
+    );
+    await up(here());
+    await writeValues(client);
+    await client.query(`UPDATE user_profiles SET mfa_backup_codes = '["CODE"]'`);
+    await down(here());
+    await client.query(happens);
+    const said = await up(here());
+    expect(await valuesOf(client, ['external_id', 'mfa_backup_codes'])).toContainEqual({
+      user_id: 6,
+      external_id: 'external-6',
+      mfa_backup_codes: '["CODE"]',
+    });
+    await client.query(
+      `UPDATE user_profiles SET ${columns.map((name) => `${name} = DEFAULT`).join(', ')}, mfa_backup_codes = NULL`,
+    );
+    const spent = await valuesOf(client, [...columns, 'mfa_backup_codes']);
+    await down(here());
+    await up(here());
+    expect(await valuesOf(client, [...columns, 'mfa_backup_codes'])).toEqual(spent);
+    return said.join();
+  };
+
+  test.each([functions, scripts])('as it holds values of a person who is gone: $name', async (route) => {
+    expect(await spentIsSpent(route, 'DELETE FROM user_profiles WHERE user_id = 5')).toContain(
+      'user_profiles: clear 19 rows of user_profiles_0016_down_archive, whose values are back',
+    );
+    const { rows } = await here().client.query('SELECT external_id FROM user_profiles_0016_down_archive');
+    expect(rows).toEqual([{ external_id: 'external-5' }]);
+  });
+
+  test.each([functions, scripts])('as one of its columns has another type by now: $name', async (route) => {
+    expect(
+      await spentIsSpent(
+        route,
+        'ALTER TABLE user_profiles_0016_down_archive ALTER failed_login_attempts TYPE numeric',
+      ),
+    ).toContain('user_profiles: clear 20 rows of user_profiles_0016_down_archive, whose values are back');
+    const { rows } = await here().client.query(
+      'SELECT DISTINCT external_id, failed_login_attempts > 0 AS kept FROM user_profiles_0016_down_archive',
+    );
+    expect(rows).toEqual([{ external_id: null, kept: true }]);
+  });
+
+  test('old codes, from two names', async () => {
+    const { client } = here();
+    await loadState(client, 'both-names');
+    const codes = (column: string) =>
+      client.query(
+        `SELECT user_id, ${column} AS codes FROM user_profiles WHERE user_id IN (4, 6) ORDER BY user_id`,
+      );
+    await client.query(
+      `UPDATE user_profiles SET backup_codes = '["OLD"]', mfa_backup_codes = '["NEW"]' WHERE user_id IN (4, 6)`,
+    );
+    await functions.up(here());
+    await client.query('DELETE FROM user_profiles WHERE user_id = 6');
+    expect(await functions.down(here())).toContainEqual(
+      expect.stringMatching(/: clear \d+ rows of user_profiles_0016_up_archive, whose values are back/),
+    );
+    expect((await codes('backup_codes')).rows).toEqual([{ user_id: 4, codes: ['OLD'] }]);
+    // Replaced: what is under both names is the same again.
+    await client.query(
+      `UPDATE user_profiles SET mfa_backup_codes = '["NEWER"]', backup_codes = '["NEWER"]' WHERE user_id = 4`,
+    );
+    await client.query(`UPDATE user_profiles SET backup_codes = coalesce(mfa_backup_codes::jsonb, '[]')`);
+    await functions.up(here());
+    await functions.down(here());
+    expect((await codes('backup_codes')).rows).toEqual([{ user_id: 4, codes: ['NEWER'] }]);
+  });
 });
 
 test('an archive of codes is never overwritten either', async () => {
