@@ -41,12 +41,14 @@ async function connection(env: Environment) {
   // Late: nobody who has a database needs it, and production does not even install it.
   const { embeddedEnvironment } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
-  return { ...connectionFrom(await embeddedEnvironment()) };
+  const embedded = connectionFrom(await embeddedEnvironment());
+  console.error('No database is configured (DATABASE_URL, ...): this is the embedded sample server.');
+  return { ...embedded };
 }
 
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
-  loadEnv({ path: [join(project, '.env'), '.env'], quiet: true });
+  loadEnv({ path: process.env['DOTENV_CONFIG_PATH'] || [join(project, '.env'), '.env'], quiet: true });
   return process.env;
 }
 

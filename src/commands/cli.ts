@@ -9,4 +9,8 @@ new Command('add-security-fields')
   .command('plan', 'what the migration would do, without doing it', { executableFile: 'plan' })
   .command('verify', 'compares the live table with the declaration', { executableFile: 'verify' })
   .command('script', 'writes the SQL scripts', { executableFile: 'script' })
+  // A mistake in the arguments: 1 is what a command of these says by itself.
+  .exitOverride(({ code, exitCode }) =>
+    process.exit(code.includes('executeSubCommand') ? exitCode : exitCode && 2),
+  )
   .parse();

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { script } from '../../migrations/0016_add_security_fields';
+import { UserError } from '../user-error';
 import { main } from './main';
 
 const names = { up: 'add_security_fields.sql', down: 'remove_security_fields.sql' } as const;
@@ -11,7 +12,12 @@ const program = new Command('script')
   .argument('[folder]', 'where to', '.')
   .action((folder: string) => {
     for (const direction of ['up', 'down'] as const) {
-      writeFileSync(join(folder, names[direction]), script(direction, names));
+      const file = join(folder, names[direction]);
+      try {
+        writeFileSync(file, script(direction, names));
+      } catch (error) {
+        throw new UserError(`Cannot write ${file}: ${(error as Error).message}`);
+      }
     }
   });
 

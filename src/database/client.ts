@@ -128,7 +128,11 @@ const causes: readonly (readonly [pattern: RegExp, reason: string, advice: strin
     'Check host and port. Does a firewall let this machine through?',
   ],
   [/ECONNRESET|unexpectedly/, 'the connection was cut', 'Is it PostgreSQL that listens on this port?'],
-  [/must be a string/, 'it wants a password', 'Set DB_PASSWORD, or put the password into DATABASE_URL.'],
+  [
+    /must be a string/,
+    'it wants a password',
+    'Put it into DATABASE_URL; into DB_PASSWORD, beside DB_HOST or DB_NAME; into PGPASSWORD or ~/.pgpass.',
+  ],
   [/28P01/, '', 'In DATABASE_URL the characters @ : / ? # and % of a password must be percent-encoded.'],
   [
     /SSL connections/,

@@ -58,6 +58,14 @@ export function connectionFrom(env: Environment): ConnectionSettings | undefined
 function configuredUrl(env: Environment): URL | undefined {
   if (env['DATABASE_URL']) return databaseUrl(env['DATABASE_URL']);
   const isNamed = env['DB_HOST'] || env['DB_NAME'];
+  // A secret that is missing must not lead to the embedded server.
+  const alone = ['DB_USER', 'DB_PASSWORD', 'DB_PORT'].find((name) => env[name]);
+  if (!isNamed && (alone || env['DATABASE_URL'] === '')) {
+    throw new UserError(
+      `${alone ? `${alone} is set, and neither DB_HOST nor DB_NAME` : 'DATABASE_URL is empty'}: which database is meant?\n` +
+        'Set it, or unset it for the embedded server.',
+    );
+  }
   if (!isNamed && !env['PGHOST'] && !env['PGDATABASE']) return undefined;
   const url = new URL('postgres:///');
   if (isNamed) {

@@ -9,6 +9,8 @@ import { UserError } from '../user-error';
 
 /** A look at the table, under a search_path on which no name can be somebody else's. */
 export interface Look {
+  /** Which database, for a reader. */
+  readonly database: string;
   /** Why this role may not change the table here, though it may look. */
   readonly refusals: readonly { readonly problem: string; readonly advice: string }[];
   /** The rows of one of the program's queries. */
@@ -36,7 +38,12 @@ export async function looking<T>(knex: Knex, change: Change, work: (look: Look) 
       const refused = await rows<{ problem: string; advice: string; blind: boolean }>(refusals(change));
       const blind = refused.find((refusal) => refusal.blind);
       if (blind) throw new UserError(`${blind.problem}.\n${blind.advice}`);
-      return await work({ refusals: refused, rows });
+      const { database = '', host, port, user = '' } = connection;
+      return await work({
+        database: `database ${database} at ${host}:${port} as ${user}`,
+        refusals: refused,
+        rows,
+      });
     } catch (error) {
       if ((error as DatabaseError).code !== '55P03') throw explained(error);
       await connection.query(`${end}; ${aimed}`);

@@ -7,7 +7,7 @@ import { type Rule, rules } from '../program/rules';
 import { tableName } from '../program/table';
 import { surroundings } from '../run';
 import { looking } from './looking';
-import { askRecord } from './record';
+import { askRecord, isRecorded, recordedTooEarly } from './record';
 
 /** What would be done. */
 export interface Plan {
@@ -29,6 +29,8 @@ export interface Plan {
   readonly holders: string | null;
   /** Knex's own lock: free, held by this migration, stale (or held by another one); null where there is no table of Knex's to be read. */
   readonly knexLock: 'free' | 'held' | 'stale' | null;
+  /** Whether Knex has it recorded, and `latest` does nothing; null as above. */
+  readonly recorded: boolean | null;
   /** All of this for a reader. */
   readonly lines: readonly string[];
 }
@@ -36,7 +38,8 @@ export interface Plan {
 /** @see TableChange.plan */
 export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
   const knexLock = await stateOfKnexLock(knex);
-  return looking(knex, change, async ({ refusals, rows }) => {
+  const recorded = await isRecorded(knex, change);
+  return looking(knex, change, async ({ database, refusals, rows }) => {
     const found = await rows<Rule>(rules(change, direction, surroundings()));
     const batched = await rows<Rule>(rules(change, direction, { ...surroundings(), inBatches: true }));
     const conflicts: Plan['conflicts'][number][] = [...refusals];
@@ -60,8 +63,9 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       conflicts,
       holders: held?.holders ?? null,
       knexLock,
+      recorded,
     };
-    return { ...plan, lines: linesOf(plan) };
+    return { ...plan, lines: [database, ...linesOf(plan)] };
   });
 }
 
@@ -91,7 +95,7 @@ function linesOf(plan: Omit<Plan, 'lines'>): string[] {
   const steps = plan.rules.filter((rule) => rule.sql !== null);
   const remarks = plan.rules.filter((rule) => rule.phase === 'warning' || rule.phase === 'note');
   return [
-    `${table}: about ${rows.toLocaleString('en')} rows, ${(bytes / 1024 / 1024).toFixed(1)} MB; ${columnsLeft} more columns are possible`,
+    `${table}: ${rows > 0 ? `about ${rows.toLocaleString('en')} rows` : 'rows not counted yet'}, ${(bytes / 1024 / 1024).toFixed(1)} MB; ${columnsLeft} more columns are possible`,
     ...conflicts.flatMap(({ problem, advice }) => [
       `conflict: ${problem}`,
       ...(advice ? [`  ${advice}`] : []),
@@ -101,12 +105,13 @@ function linesOf(plan: Omit<Plan, 'lines'>): string[] {
     ),
     ...(steps.length === 0
       ? [`${direction}: nothing to do`]
-      : [`${direction}: ${steps.length} statements, in this order`]),
+      : [`${direction}: in ${steps.length} parts, in this order`]),
     ...steps.flatMap(({ words, sql, only_if }) => [
       ...words.map((word) => `  - ${word.replace('{rows} ', '')}`),
       `      ${sql}`,
       ...(only_if ? [`      only if: ${only_if}`] : []),
     ]),
+    ...(direction === 'up' && plan.recorded && steps.length > 0 ? [recordedTooEarly] : []),
     ...(plan.inBatches
       ? [
           'There are many values. The statements above are those of a script, in one transaction. Knex comes to the same:',

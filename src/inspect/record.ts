@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
 import { explained, type KnexClient, recordTable, withConnection } from '../connection';
+import type { Change } from '../declaration';
 
 /**
  * The first row of a query about Knex's record, or about its lock; undefined where there is no such table, or none that
@@ -30,3 +31,18 @@ export async function askRecord<Row>(
     throw explained(error);
   });
 }
+
+/** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here that can be read. */
+export async function isRecorded(knex: Knex, { id }: Change): Promise<boolean | null> {
+  const record = await askRecord<{ holds: boolean }>(
+    knex,
+    '',
+    (name) => `SELECT EXISTS (SELECT 1 FROM ${name} WHERE left(name, length($1::text)) = $1) AS holds`,
+    `${id}_`,
+  );
+  return record?.holds ?? null;
+}
+
+/** What is said where Knex takes for done what is not. */
+export const recordedTooEarly =
+  'Knex has it recorded, so npx knex migrate:latest would do nothing: npx knex migrate:down deletes the record, then migrate:latest';

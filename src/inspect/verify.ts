@@ -7,7 +7,7 @@ import { tableName } from '../program/table';
 import { name as quoted } from '../program/text';
 import { UserError } from '../user-error';
 import { type Look, looking } from './looking';
-import { askRecord } from './record';
+import { isRecorded, recordedTooEarly } from './record';
 
 /** How the table compares with the declaration. */
 export interface Verification {
@@ -30,21 +30,16 @@ export interface Verification {
 
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
-  const record = await askRecord<{ holds: boolean }>(
-    knex,
-    '',
-    (name) => `SELECT EXISTS (SELECT 1 FROM ${name} WHERE left(name, length($1::text)) = $1) AS holds`,
-    `${change.id}_`,
-  );
-  const recorded = record?.holds ?? null;
+  const recorded = await isRecorded(knex, change);
   return looking(knex, change, async (look) => {
     const left = (await look.rows<Rule>(rules(change, 'up'))).filter(
       ({ phase, sql }) => phase === 'conflict' || (sql !== null && phase !== 'prepare'),
     );
-    const shapes = await look.rows<Shape>(report(change, 'up', target));
-    const names = shapes.map((shape) => shape.column_name);
+    // The one for the way back has the old name as well.
+    const shapes = await look.rows<Shape>(report(change, 'down', target));
+    const names = [...change.columns.map(({ name }) => name), ...(change.rename ? [change.rename.to] : [])];
     const differences = left.flatMap((rule) =>
-      rule.words.map((words, i) => ({ name: rule.columns[i], words })),
+      rule.words.map((words, i) => ({ name: rule.columns[i], words: words.replace('{rows} ', '') })),
     );
     const others = differences.flatMap(({ name }) => (name && !names.includes(name) ? [name] : []));
     const columns = [...names, ...new Set(others)].map((name) => ({
@@ -60,7 +55,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
       withoutPrivilege,
       hints: [...(await djangoHint(look, change)), ...typeHint(shapes, change)],
     };
-    return { ...result, lines: linesOf(result, change, role) };
+    return { ...result, lines: [look.database, ...linesOf(result, change, left.length === 0, role)] };
   });
 }
 
@@ -127,6 +122,7 @@ function typeHint(shapes: readonly Shape[], change: Change): string[] {
 function linesOf(
   { asDeclared, columns, recorded, withoutPrivilege, hints }: Omit<Verification, 'lines'>,
   change: Change,
+  isMade: boolean,
   role: string | undefined,
 ): string[] {
   const width = Math.max(...columns.map(({ name }) => name.length));
@@ -144,10 +140,12 @@ function linesOf(
       const rights = ['SELECT', 'INSERT', 'UPDATE'].map((right) => `${right} (${quoted(name)})`).join(', ');
       return `✗ ${role} may not read and write ${name}: GRANT ${rights} ON ${tableName(change)} TO ${quoted(role ?? '')};`;
     }),
-    recorded === true
-      ? '✓ recorded by Knex'
-      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here that this role can read' : ''}: npx knex migrate:latest records it`,
+    recorded
+      ? isMade
+        ? '✓ recorded by Knex'
+        : `✗ ${recordedTooEarly}`
+      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here that this role can read' : ''}: npx knex migrate:latest records it, under whatever name it has in your project`,
     ...hints.map((hint) => `hint: ${hint}`),
-    `${tableName(change)} is ${asDeclared ? '' : 'not '}as declared.`,
+    `${tableName(change)} is ${isMade ? '' : 'not '}as declared${isMade && !asDeclared ? `, but ${role} may not use all of it` : ''}.`,
   ];
 }

@@ -44,7 +44,7 @@ test('works without TypeScript and without the embedded server', async () => {
 
 test('reads the .env beside package.json', async () => {
   fs.writeFileSync(join(image, '.env'), `DATABASE_URL=${database().url}\n`);
-  const args = ['-u', 'DATABASE_URL', process.execPath, ...knexArguments, 'migrate:list'];
+  const args = ['-u', 'DOTENV_CONFIG_PATH', process.execPath, ...knexArguments, 'migrate:list'];
   expect(await run('env', args, { NODE_ENV: 'production' }, image)).toMatchObject({ code: 0, stderr: '' });
   fs.rmSync(join(image, '.env'));
 });

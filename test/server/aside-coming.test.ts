@@ -36,6 +36,18 @@ test('all come back, in batches, and nothing is left of the archive and the name
   expect(await columns('%\\_aside')).toEqual([]);
 });
 
+test('where all tables are published, and rows without an identity cannot be deleted', async () => {
+  const { admin } = here();
+  await admin.query('CREATE PUBLICATION everything FOR ALL TABLES');
+  try {
+    const values = await takenBack();
+    await migrate(here().url, 'up', change);
+    expect(await digest()).toBe(values);
+  } finally {
+    await admin.query('DROP PUBLICATION everything');
+  }
+});
+
 test('the plan says so, and has what a script would do', async () => {
   await takenBack();
   const knex = await knexFor(here().url);

@@ -7,7 +7,7 @@ import { startTestServer, testCluster } from '../support/server';
 
 // Many values come back and go at once, with no column put aside, where no batch may be committed.
 const here = databasePerTest();
-const { digest, takenBack } = manyValues(here);
+const { digest, inUse, takenBack } = manyValues(here);
 
 const expectAtOnce = (said: readonly string[]) => {
   expect(said.filter((line) => /_aside|at a time/.test(line))).toEqual([]);
@@ -54,6 +54,17 @@ test('where a subscriber may ask for columns of such names', async () => {
   } finally {
     await server.remove();
   }
+});
+
+test('where the table has a rule, with which no statement in WITH may change rows', async () => {
+  await here().client.query('CREATE TABLE noted (id bigint)');
+  const values = await inUse();
+  await here().client.query(
+    'CREATE RULE note AS ON UPDATE TO user_profiles DO ALSO INSERT INTO noted VALUES (NEW.id)',
+  );
+  await migrate(here().url, 'down', change);
+  expectAtOnce(await migrate(here().url, 'up', change));
+  expect(await digest()).toBe(values);
 });
 
 test('where there are few', async () => {

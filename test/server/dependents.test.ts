@@ -18,6 +18,14 @@ const warnings = (said: readonly string[]) =>
 
 const refused = (work: () => Promise<unknown>, words: RegExp) => expectRefusal(here().client, work, words);
 
+test('a trigger that is switched off reads nothing', async () => {
+  const { client } = here();
+  await client.query(
+    `${trigger('BEGIN PERFORM NEW.backup_codes; RETURN NEW; END')}; ALTER TABLE user_profiles DISABLE TRIGGER touched`,
+  );
+  await migrate(here().url, 'up');
+});
+
 test.each([
   [
     9,

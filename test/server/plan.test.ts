@@ -75,6 +75,7 @@ test('conflicts, each with what to do; whoever may not alter still sees the plan
     expect(found.conflicts.map(({ problem }) => problem)).toContainEqual(
       expect.stringContaining(`user_profiles belongs to ${here().owner}`),
     );
+    expect(found.conflicts).toHaveLength(2);
     expect(found.rules.length).toBeGreaterThan(0);
     expect(found.knexLock).toBeNull();
   } finally {
@@ -159,4 +160,13 @@ describe("Knex's lock", () => {
     await other.end();
     expect((await plan(knex)).knexLock).toBe('free');
   });
+});
+
+test('recorded by Knex and not there: latest would do nothing, and that is said', async () => {
+  const said = expect.stringMatching(/^Knex has it recorded, so npx knex migrate:latest would do nothing/);
+  await here().client.query('CREATE TABLE knex_migrations (name text)');
+  expect((await plan(knex)).lines).not.toContainEqual(said);
+  await here().client.query("INSERT INTO knex_migrations VALUES ('0016_add_security_fields')");
+  expect((await plan(knex)).lines).toContainEqual(said);
+  expect((await plan(knex, 'down')).lines).not.toContainEqual(said);
 });

@@ -108,16 +108,28 @@ test('whether Knex has it recorded', async () => {
   const without = await verified(table);
   expect([without.recorded, without.asDeclared]).toEqual([false, true]);
   expect(without.lines.join('\n')).toMatch(
-    /^- not recorded by Knex as 0016_\.\.\.: npx knex migrate:latest records it$/m,
+    /^- not recorded by Knex as 0016_\.\.\.: npx knex migrate:latest records it, /m,
   );
   const found = await verified(
     `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_add_security_fields')`,
   );
   expect(found.recorded).toBe(true);
   expect(found.lines).toContainEqual(expect.stringMatching(/^✓ recorded by Knex/));
+  const tooEarly = await verified(
+    `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_add_security_fields'); ${alter('DROP external_id')}`,
+  );
+  expect(tooEarly.lines).toContainEqual(
+    expect.stringMatching(/^✗ Knex has it recorded, so npx knex migrate:latest would do nothing/),
+  );
   const hidden = await verified(`${table}; REVOKE SELECT ON knex_migrations FROM CURRENT_USER`);
   expect([hidden.recorded, hidden.asDeclared]).toEqual([null, true]);
   expect(hidden.lines).toContainEqual(expect.stringMatching(/no table here that this role can read/));
+});
+
+test('both names: the old one as it is', async () => {
+  const { columns, lines } = await verified(alter('ADD backup_codes text'));
+  expect(columns.at(-1)).toEqual({ name: 'backup_codes', found: 'text', differs: ['drop backup_codes'] });
+  expect(lines.join()).not.toContain('{rows}');
 });
 
 test('the hint about jsonb goes once the type is text', async () => {

@@ -31,17 +31,6 @@ export function projectCommand(name: string, args: readonly string[], env: Envir
   return run(process.execPath, ['-r', 'ts-node/register', `src/commands/${name}.ts`, ...args], env);
 }
 
-/** Where a database may be configured. Set and empty, a name counts as absent and keeps .env's value out. */
-const configured = [
-  'DATABASE_URL',
-  'DB_HOST',
-  'DB_NAME',
-  'DB_SCHEMA',
-  'DB_SSLMODE',
-  'MIGRATIONS_TABLE',
-  'NODE_ENV',
-];
-
 export function run(
   program: string,
   args: readonly string[],
@@ -66,7 +55,7 @@ export function begin(program: string, args: readonly string[], env: Environment
   const { PATH, HOME } = process.env;
   const child = spawn(program, args, {
     cwd,
-    env: { ...Object.fromEntries(configured.map((name) => [name, ''])), PATH, HOME, ...env },
+    env: { PATH, HOME, DOTENV_CONFIG_PATH: 'none', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };

@@ -27,9 +27,15 @@ const certificate = `${__dirname}/../fixtures/server.crt`;
 describe('where the database is', () => {
   test('nothing is configured', () => {
     expect(connectionFrom({})).toBeUndefined();
-    expect(
-      connectionFrom({ DATABASE_URL: '', DB_HOST: '', DB_NAME: '', PGHOST: '', DB_USER: 'u' }),
-    ).toBeUndefined();
+    expect(connectionFrom({ DB_HOST: '', DB_NAME: '', PGHOST: '' })).toBeUndefined();
+  });
+
+  test.each([
+    [{ DATABASE_URL: '' }, 'DATABASE_URL is empty'],
+    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set, and neither DB_HOST nor DB_NAME'],
+    [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set, and neither DB_HOST nor DB_NAME'],
+  ])('half of it is an error: %p', (env, message) => {
+    expect(() => connectionFrom(env)).toThrow(`${message}: which database is meant?`);
   });
 
   test('the URL goes before the DB_ names, and these before the PG names', () => {
