@@ -6,12 +6,13 @@
 --           when the change is made again.
 -- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
 --           Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code
---           is 0 when it is done, and 3 when it was refused or has given up, with nothing changed.
+--           is 0 when it is done, and 3 when it was refused or has given up, with nothing changed. To see what it
+--           would do: -c BEGIN before -f, and -c ROLLBACK behind it.
 -- Check     It ends with a report, a row a column. A second run says "nothing to do".
 -- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
 -- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the
 --           table's schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
---           statement_timeout would end it, with nothing changed: SET statement_timeout = 0 first.
+--           statement_timeout would end it, with nothing changed: -c 'SET statement_timeout = 0' before -f.
 -- Locks     It prepares while everybody reads and writes. Then others wait for as long as the server needs for the
 --           work itself. It does not stand in their way to get there: a try that meets a long transaction gives up,
 --           says who holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last
@@ -559,6 +560,16 @@ DECLARE
       FROM compared c JOIN dependent d ON d.attnum = c.attnum
       WHERE c.verdict = 'drop' AND d.along
       UNION ALL
+      SELECT 'warning', 201, c.place, c.name,
+             format('%s is gone through while everybody waits, as %s is widened: %s', d.what, c.name,
+                    pg_size_pretty(this.bytes)), NULL, NULL, NULL,
+             'Drop it at a quiet hour and make it anew afterwards, or do all of it then.'
+      FROM compared c CROSS JOIN this JOIN dependent d ON d.attnum = c.attnum
+      WHERE c.verdict = 'widen' AND this.bytes > 16777216
+        -- A CHECK, or an index that is no plain one.
+        AND (d.catalog = 'pg_constraint' AND d.what ~ 'CHECK'
+             OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL OR indexprs IS NOT NULL))
+      UNION ALL
       SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
              'A subscriber without the columns stops at the next write, and goes on once it has them: '
              'migrate this server first, then the subscribers at once.'
@@ -595,8 +606,10 @@ DECLARE
         AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add' AND fill IS NOT NULL)
       UNION ALL
       SELECT 'note', 250, 0, NULL,
-             format('nothing to take back: there is no table %s. '
-                    'It has been taken back already, or the columns were not added by this change', o.name),
+             format('nothing to take back: there is no table %s. %s', o.name,
+                    CASE WHEN EXISTS (SELECT 1 FROM shape JOIN putting ON aside = shape.name WHERE role = 'found')
+                         THEN 'Values are on their way back to the columns put aside: make the change again first'
+                         ELSE 'It has been taken back already, or the columns were not added by this change' END),
              NULL::text, NULL::text, NULL::text, NULL::text
       FROM ours o WHERE o.role = 'before' AND o.oid IS NULL
       UNION ALL

@@ -4,7 +4,7 @@
 #   DATABASE_URL=postgres://... docs/examples/deploy.sh
 #
 # Once, where there is a compiler: npm ci && npm run build. On the host: npm ci --omit=dev, with dist/ copied there.
-# Exit code: 0 done, 1 refused or failed (the message says why), with the table as it was.
+# Exit code: 0 done, 1 refused or failed (the message says why), with the table as it was; 2 could not look.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export NODE_ENV=production
@@ -20,11 +20,11 @@ trap 'rm -f "$log"' EXIT
 knex migrate:latest | tee "$log"
 
 echo '--- verify'
-if ! node dist/src/commands/verify.js; then
-  # Only what this very run has done: a table that somebody changed since an earlier run is not ours to take back.
-  if grep -q '^Batch .* run: ' "$log"; then
-    echo '--- not as declared: taking it back' >&2
-    knex migrate:down
-  fi
-  exit 1
+code=0
+node dist/src/commands/verify.js || code=$?
+# Only what this very run has done: a table that somebody changed since an earlier run is not ours to take back.
+if [ "$code" = 1 ] && grep -q '^Batch .* run: ' "$log"; then
+  echo '--- not as declared: taking it back' >&2
+  knex migrate:down
 fi
+exit "$code"

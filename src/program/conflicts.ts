@@ -102,8 +102,10 @@ export const upConflicts = [
 export const downNotes = [
   `
   SELECT 'note', 250, 0, NULL,
-         format('nothing to take back: there is no table %s. '
-                'It has been taken back already, or the columns were not added by this change', o.name),
+         format('nothing to take back: there is no table %s. %s', o.name,
+                CASE WHEN EXISTS (SELECT 1 FROM shape JOIN putting ON aside = shape.name WHERE role = 'found')
+                     THEN 'Values are on their way back to the columns put aside: make the change again first'
+                     ELSE 'It has been taken back already, or the columns were not added by this change' END),
          NULL::text, NULL::text, NULL::text, NULL::text
   FROM ours o WHERE o.role = 'before' AND o.oid IS NULL`,
   `

@@ -1,3 +1,5 @@
+import { policy } from './policy';
+
 /**
  * What else in the database names a column that changes. pg_depend knows what would stop the change or go with
  * a dropped column ("Dependency Tracking" in the PostgreSQL manual); a function body is text to it.
@@ -91,6 +93,16 @@ export const dependentRules = [
          'The way back does not make it anew.'
   FROM compared c JOIN dependent d ON d.attnum = c.attnum
   WHERE c.verdict = 'drop' AND d.along`,
+  `
+  SELECT 'warning', 201, c.place, c.name,
+         format('%s is gone through while everybody waits, as %s is widened: %s', d.what, c.name,
+                pg_size_pretty(this.bytes)), NULL, NULL, NULL,
+         'Drop it at a quiet hour and make it anew afterwards, or do all of it then.'
+  FROM compared c CROSS JOIN this JOIN dependent d ON d.attnum = c.attnum
+  WHERE c.verdict = 'widen' AND this.bytes > ${policy.rewriteLimit}
+    -- A CHECK, or an index that is no plain one.
+    AND (d.catalog = 'pg_constraint' AND d.what ~ 'CHECK'
+         OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL OR indexprs IS NOT NULL))`,
   `
   SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
          'A subscriber without the columns stops at the next write, and goes on once it has them: '

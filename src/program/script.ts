@@ -75,7 +75,7 @@ EXCEPTION WHEN query_canceled THEN
 }
 
 function header(change: Change, direction: Direction, names: ScriptNames): string {
-  const { columns, rename, id, why, before, downArchive, django } = change;
+  const { columns, rename, id, why, before, downArchive, upArchive, django } = change;
   const table = tableName(change);
   const what = [
     ...(columns.length > 0 ? [`add ${columns.length} columns`] : []),
@@ -90,7 +90,9 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       isUp
         ? `Adds the columns below, and brings those that are there already to the declared shape, where that
         loses no value and rewrites no table. Otherwise it refuses: it says why and what to do, and changes
-        nothing.`
+        nothing. For the way back it keeps the shape before, as an empty table, ${before}${
+          rename ? `, and old values that differ from new ones in ${upArchive}` : ''
+        }: the owner's alone.`
         : `Brings ${table} back to the shape that ${names.up} or Knex found. It is kept in ${before}; without
         that table nothing is changed. Columns that were there before stay, with their values. Values of
         columns that go are kept in ${downArchive}, and come back when the change is made again.`,
@@ -99,7 +101,8 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       'Run',
       run(direction),
       `Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code is
-      0 when it is done, and 3 when it was refused or has given up, with nothing changed.`,
+      0 when it is done, and 3 when it was refused or has given up, with nothing changed. To see what it would do:
+      -c BEGIN before -f, and -c ROLLBACK behind it.`,
     ],
     ['Check', 'It ends with a report, a row a column. A second run says "nothing to do".'],
     isUp ? ['Take back', run('down')] : ['Again', run('up')],
@@ -107,7 +110,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       'Needs',
       `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the table's
       schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
-      statement_timeout would end it, with nothing changed: SET statement_timeout = 0 first.`,
+      statement_timeout would end it, with nothing changed: -c 'SET statement_timeout = 0' before -f.`,
     ],
     [
       'Locks',

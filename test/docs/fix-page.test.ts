@@ -112,6 +112,16 @@ testWithTools.each(['Option 1', 'Option 2'])(
   60_000,
 );
 
+testWithTools('option 1 between BEGIN and ROLLBACK shows what it would do', async () => {
+  const before = await everything();
+  const [command] = commandsOf('Option 1');
+  expect(page).toContain('put `-c BEGIN` before `-f` and `-c ROLLBACK` behind it');
+  const line = command?.line.replace(/-f \S+/, '-c BEGIN $& -c ROLLBACK') ?? '';
+  const { code, stderr } = await run('bash', ['-c', line], { DATABASE_URL: database.url });
+  expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('add external_id') });
+  expect(await everything()).toEqual(before);
+});
+
 testWithTools(
   'option 3 leaves what the page says that it leaves',
   async () => {

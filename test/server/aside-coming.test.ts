@@ -86,7 +86,9 @@ test.each([1, 3].flatMap((sends) => ['knex', 'script'].map((way) => [sends, way]
     expect(await columns('token')).toEqual([]);
     expect((await verification()).asDeclared).toBe(false);
     const before = await schemaOf(here().client);
-    expect(await migrate(here().url, 'down', change)).toContain('user_profiles: nothing to do');
+    const said = await migrate(here().url, 'down', change);
+    expect(said).toContain('user_profiles: nothing to do');
+    expect(said.join()).toContain('Values are on their way back to the columns put aside');
     expect(await schemaOf(here().client)).toEqual(before);
     await finish[way]?.('up');
     expect(await digest()).toBe(values);
