@@ -13,10 +13,11 @@ const project = existsSync(join(__dirname, 'package.json')) ? __dirname : dirnam
 /** What Knex's command line and every command of ours work with. */
 export default async function knexConfig(env: Environment = environment()): Promise<Knex.Config> {
   const schema = env['DB_SCHEMA'];
+  let settings: ReturnType<typeof connection> | undefined;
   return {
     client: DatabaseClient,
     // A function: its errors reach the user as they are, and a command that needs no database starts none.
-    connection: () => connection(env),
+    connection: () => (settings ??= connection(env)),
     // public stays on the path, for what triggers of the application's tables expect there.
     ...(schema && { searchPath: [schema, 'public'] }),
     pool: { min: 0, max: 5 },

@@ -235,7 +235,7 @@ describe('docs/examples', () => {
       const env = { DATABASE_URL: database.url, NODE_ENV: 'production', GITHUB_OUTPUT: output };
       expect(await run('bash', ['-eo', 'pipefail', '-c', command], env)).toMatchObject({ code: 0 });
     }
-    expect(readFileSync(output, 'utf8')).toBe('ran=1\n');
+    expect(readFileSync(output, 'utf8')).toBe('ran=1\ncode=0\n');
     expect(await hasColumn()).toBe(false);
   });
 });

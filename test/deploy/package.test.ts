@@ -335,7 +335,7 @@ describe('a TypeScript project', () => {
 test('the command', async () => {
   await loadState(database.client, '0015');
   write({ 'package.json': '{}', '.env': `DATABASE_URL=${database.url}\n` }, 'command');
-  const own = { DATABASE_URL: undefined };
+  const own = { DATABASE_URL: undefined, DOTENV_CONFIG_PATH: undefined };
   const shim = process.platform === 'win32' ? [bin] : ['../node_modules/.bin/add-security-fields'];
   expect(await node('command', [...shim, 'plan'], own)).toMatchObject({
     code: 0,
