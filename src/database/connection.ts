@@ -69,6 +69,8 @@ function configuredUrl(env: Environment): URL | undefined {
   if (!isNamed && !env['PGHOST'] && !env['PGDATABASE']) return undefined;
   const url = new URL('postgres:///');
   if (isNamed) {
+    if (/\D/.test(env['DB_PORT'] ?? ''))
+      throw new UserError(`DB_PORT is "${env['DB_PORT']}", and no number.`);
     url.pathname = encodeURIComponent(env['DB_NAME'] ?? '');
     for (const name of ['host', 'port', 'user', 'password']) {
       const value = env[`DB_${name.toUpperCase()}`];

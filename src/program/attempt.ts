@@ -174,10 +174,13 @@ BEGIN
             HINT = 'Try again.';
         WHEN data_exception OR integrity_constraint_violation THEN
           -- The server's own words would show the value.
+          GET STACKED DIAGNOSTICS line = CONSTRAINT_NAME;
           RAISE EXCEPTION USING
             ERRCODE = SQLSTATE,
-            MESSAGE = format('%s is left as it was: a value stands in the way of: %s',
-                             table_name, step -> 'words' ->> 0),
+            MESSAGE = format('%s is left as it was: a value stands in the way of: %s%s', table_name,
+                             (SELECT string_agg(word, ', ')
+                              FROM jsonb_array_elements_text(step -> 'words') word),
+                             ' (' || nullif(line, '') || ')'),
             HINT = 'The statement was: ' || (step ->> 'sql');
         END;
         CONTINUE WHEN stage.name = 'batch' AND touched = 0;

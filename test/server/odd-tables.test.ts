@@ -79,6 +79,19 @@ test.each([
   expect(await everything()).toEqual(before);
 });
 
+test('a unique index that could not be built: named, with what was to be done', async () => {
+  const { client } = here();
+  await client.query("UPDATE user_profiles SET email_verification_token = 'x' WHERE user_id < 4");
+  await client
+    .query('CREATE UNIQUE INDEX CONCURRENTLY token_once ON user_profiles (email_verification_token)')
+    .catch(() => undefined);
+  const before = await everything();
+  await expect(functions.up(here())).rejects.toThrow(
+    /a value stands in the way of: .*, widen email_verification_token from varchar\(100\) to varchar\(255\), .*\(token_once\)\n/,
+  );
+  expect(await everything()).toEqual(before);
+});
+
 test('one beside the column itself is to have another name', async () => {
   const { client } = here();
   await client.query('ALTER TABLE user_profiles ADD "External_ID" text, ADD external_id text');

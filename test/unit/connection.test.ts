@@ -38,6 +38,12 @@ describe('where the database is', () => {
     expect(() => connectionFrom(env)).toThrow(`${message}: which database is meant?`);
   });
 
+  test('a port is a number', () => {
+    expect(() => connectionFrom({ DB_HOST: 'h', DB_PORT: 'abc' })).toThrow(
+      'DB_PORT is "abc", and no number.',
+    );
+  });
+
   test('the URL goes before the DB_ names, and these before the PG names', () => {
     const names = { DB_HOST: 'named', DB_NAME: 'n', PGHOST: 'libpq' };
     expect(understood({ ...names, DATABASE_URL: 'postgres://url/u' })).toMatchObject({
