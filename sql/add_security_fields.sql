@@ -507,8 +507,7 @@ DECLARE
                     child.oid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
              format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;',
                     child.oid::regclass, c.name, c.name || '_old')
-      FROM compared c CROSS JOIN this
-      JOIN tree child ON child.depth > 0
+      FROM compared c CROSS JOIN this CROSS JOIN tree child
       JOIN pg_attribute a ON a.attrelid = child.oid AND a.attname = c.name AND NOT a.attisdropped
       WHERE verdict = 'add' AND (a.attislocal OR child.depth = 1)
       GROUP BY place, c.name, child.oid, this.sql_name

@@ -82,12 +82,22 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     reason: 'where nothing was to be done it asks once more, and gets the same answer',
   },
   {
-    line: 'WHEN this.bytes + (this.relations - 1) * 1048576 > 16777216',
-    mutated: 'WHEN this.bytes + (this.relations - 1) * 1048576 >= 16777216',
+    line: "WHERE c.verdict = 'widen' AND this.bytes > 16777216",
+    mutated: "WHERE c.verdict = 'widen' AND this.bytes >= 16777216",
     reason: 'a table of exactly that size may go either way',
   },
   {
-    line: "WHEN c.type = d.type AND c.type <> 'json' THEN '%1$I IS DISTINCT FROM %2$s'",
+    line: "LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = y.oid AND o.oprright = y.oid",
+    mutated: "LEFT JOIN pg_operator o ON o.oprname <> '=' AND o.oprleft = y.oid AND o.oprright = y.oid",
+    reason: 'a type that has its other operators in its schema has = there: the same condition several times',
+  },
+  {
+    line: 'WHEN this.total + (this.relations - 1) * 1048576 > 16777216',
+    mutated: 'WHEN this.total + (this.relations - 1) * 1048576 >= 16777216',
+    reason: 'a table of exactly that size may go either way',
+  },
+  {
+    line: "WHEN c.type = d.type AND c.type !~ '^(json$|character)' THEN '%1$I IS DISTINCT FROM %2$s'",
     mutated: '',
     reason: 'as text they differ as well; it takes longer',
   },
