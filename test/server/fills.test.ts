@@ -27,6 +27,10 @@ test('many, in batches', async () => {
 test('one that comes after the batches', async () => {
   const { client, url } = here();
   await loadProfiles(client, people);
+  // What fills it fires triggers as well.
+  await client.query(`CREATE TABLE audit_log (id bigint);
+    CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO audit_log VALUES (NEW.id); RETURN NEW; END';
+    CREATE TRIGGER audit AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE audit()`);
   const other = await connect(url);
   try {
     await other.query('BEGIN; UPDATE user_profiles SET phone = NULL WHERE id = 9');

@@ -107,21 +107,24 @@ test("the table's own schema, after pg_catalog: a function or operator that woul
   }
 });
 
-test('a key of a type that pg_catalog compares as another one', async () => {
+test('a key of a type that pg_catalog compares as another one, and operators that fit unknown literals better', async () => {
   const { client } = database;
   await client.query(`
     ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey, ALTER id DROP IDENTITY;
     ALTER TABLE user_profiles ALTER id TYPE varchar(20), ADD PRIMARY KEY (id);
     CREATE FUNCTION trap(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
     CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, PROCEDURE = trap);
+    CREATE FUNCTION trap(jsonb, jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+    CREATE OPERATOR -> (LEFTARG = jsonb, RIGHTARG = jsonb, PROCEDURE = trap);
+    CREATE OPERATOR ->> (LEFTARG = jsonb, RIGHTARG = jsonb, PROCEDURE = trap);
   `);
   await expect(
     client.query('SELECT FROM user_profiles a JOIN user_profiles b ON a.id = b.id'),
   ).rejects.toThrow('trapped');
-  await send('add_security_fields');
+  await functions.up(database);
   await client.query('UPDATE user_profiles SET external_id = id');
-  await send('remove_security_fields');
-  await send('add_security_fields');
+  await functions.down(database);
+  await functions.up(database);
   const { rows } = await client.query('SELECT count(external_id)::int AS back FROM user_profiles');
   expect(rows).toEqual([{ back: 20 }]);
 });
