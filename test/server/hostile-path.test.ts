@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { freshDatabase, loadState, serverVersion, type TestDatabase } from '../support/database';
 import { knexCommand, project, projectCommand } from '../support/knex';
 import { functions } from '../support/routes';
 
@@ -76,14 +76,18 @@ test('a schema before pg_catalog: the program runs as it should, by both routes'
   await send('remove_security_fields');
 });
 
-test("the table's own schema, after pg_catalog: a function or operator that would fit better", async () => {
-  const { admin, client, url } = database;
-  // What pg_catalog has with other types only (varchar left out, which Knex compares); PostgreSQL takes the exact match, wherever it is.
-  await admin.query(`DO $do$ DECLARE l text; r text; o text; BEGIN
+// Before 12 information_schema itself, which Knex asks, falls into these traps.
+const testWithKnex = serverVersion >= 12 ? test : test.skip;
+testWithKnex(
+  "the table's own schema, after pg_catalog: a function or operator that would fit better",
+  async () => {
+    const { admin, client, url } = database;
+    // What pg_catalog has with other types only (varchar left out, which Knex compares); PostgreSQL takes the exact match, wherever it is.
+    await admin.query(`DO $do$ DECLARE l text; r text; o text; BEGIN
     FOREACH o IN ARRAY '{=,<>,||,~,->,->>}'::text[] LOOP
       FOREACH l IN ARRAY '{name,text,"char",oid,integer,bigint,boolean,regclass,jsonb}'::text[] LOOP
         FOREACH r IN ARRAY '{name,text,"char",oid,integer,bigint,boolean,regclass,jsonb}'::text[] LOOP
-          IF NOT EXISTS (SELECT 1 FROM pg_operator WHERE oprname = o AND oprleft = l::regtype AND oprright = r::regtype) THEN
+          IF NOT EXISTS (SELECT FROM pg_operator WHERE (oprname::text, oprleft::oid, oprright::oid) OPERATOR(pg_catalog.=) (o, l::regtype::oid, r::regtype::oid)) THEN
             EXECUTE format('CREATE FUNCTION public.%I(%s, %s) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE ''trapped''; END $$', 'f' || o, l, r);
             EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, PROCEDURE = public.%I)', o, l, r, 'f' || o);
           END IF;
@@ -91,21 +95,22 @@ test("the table's own schema, after pg_catalog: a function or operator that woul
       END LOOP;
     END LOOP;
   END $do$`);
-  await expect(client.query("SELECT 'a'::name || 'a'::name")).rejects.toThrow('trapped');
-  for (const [command, ...args] of [
-    ['plan'],
-    ['migrate:latest'],
-    ['verify'],
-    ['verify', '--role', 'postgres'],
-    ['plan', '--down'],
-    ['migrate:down'],
-  ] as [string, ...string[]][]) {
-    const { stderr } = await (command.startsWith('migrate')
-      ? knexCommand([command], { DATABASE_URL: url })
-      : projectCommand(command, args, { DATABASE_URL: url }));
-    expect({ command, stderr }).toEqual({ command, stderr: '' });
-  }
-});
+    await expect(client.query("SELECT 'a'::name || 'a'::name")).rejects.toThrow('trapped');
+    for (const [command, ...args] of [
+      ['plan'],
+      ['migrate:latest'],
+      ['verify'],
+      ['verify', '--role', 'postgres'],
+      ['plan', '--down'],
+      ['migrate:down'],
+    ] as [string, ...string[]][]) {
+      const { stderr } = await (command.startsWith('migrate')
+        ? knexCommand([command], { DATABASE_URL: url })
+        : projectCommand(command, args, { DATABASE_URL: url }));
+      expect({ command, stderr }).toEqual({ command, stderr: '' });
+    }
+  },
+);
 
 test('a key of a type that pg_catalog compares as another one, and operators that fit unknown literals better', async () => {
   const { client } = database;
