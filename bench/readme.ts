@@ -1,5 +1,6 @@
 import type { Results } from './measured';
-import { count, keysOf, markdown, rowCount, time } from './tables';
+import { rowCount } from './statistics';
+import { count, keysOf, markdown, time } from './tables';
 import { type Target, targets } from './targets';
 
 const begin = '<!-- Written by npm run bench: begin -->';

@@ -28,3 +28,6 @@ export function rotated<T>(list: readonly T[], round: number): T[] {
   const turn = round % list.length;
   return [...list.slice(turn), ...list.slice(0, turn)];
 }
+
+/** How many rows, as a reader wants them. */
+export const rowCount = (rows: string | number) => Number(rows).toLocaleString('en');

@@ -1,5 +1,5 @@
 import type { Results } from './measured';
-import type { Figure } from './statistics';
+import { type Figure, rowCount } from './statistics';
 
 /** A table whose columns are tools: the first cell of a row says what was measured. */
 export interface Table {
@@ -18,9 +18,6 @@ export function time(figure: Figure | undefined): string {
 
 export const count = (figure: Figure | undefined) =>
   figure ? Math.round(figure.median).toLocaleString('en') : '';
-
-/** How many rows, as a reader wants them. */
-export const rowCount = (rows: string | number) => Number(rows).toLocaleString('en');
 
 /** Everything that was measured, for the terminal. */
 export function allTables(results: Results): Table[] {

@@ -1,6 +1,5 @@
 import type { Results } from './measured';
-import type { Figure } from './statistics';
-import { rowCount } from './tables';
+import { type Figure, rowCount } from './statistics';
 
 export interface Target {
   readonly what: string;

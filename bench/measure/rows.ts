@@ -1,5 +1,4 @@
-import { figure } from '../statistics';
-import { rowCount } from '../tables';
+import { figure, rowCount } from '../statistics';
 import * as tools from '../tools';
 import { total } from '../watcher';
 import { byTool, type Context, type FiguresByKey, inRotation, withKey, withTable } from './context';

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../test/support/database';
 import { waitsDuring } from '../load';
-import { type Figure, figure } from '../statistics';
+import { type Figure, figure, rowCount } from '../statistics';
 import type { Table } from '../table';
-import { rowCount } from '../tables';
 import * as tools from '../tools';
 import { byTool, type Context, inRotation, inRotationAtOnce, withTable } from './context';
 

@@ -1,7 +1,6 @@
 import type { Client } from 'pg';
-import { type Figure, figure } from '../statistics';
+import { type Figure, figure, rowCount } from '../statistics';
 import { added, type Table } from '../table';
-import { rowCount } from '../tables';
 import * as tools from '../tools';
 import { total } from '../watcher';
 import { byTool, type Context, withTable } from './context';
