@@ -98,12 +98,22 @@ async function look(data: string): Promise<{ pid: number; isBusy?: boolean; addr
   }
 }
 
-async function launch({ native, data, settings }: Cluster, rival: number) {
+/** A port of this machine on which nobody listens at the moment. */
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address() as AddressInfo;
   await once(probe.close(), 'close');
-  const all = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings };
+  return port;
+}
+
+async function launch({ native, data, settings }: Cluster, rival: number) {
+  const all = {
+    port: await freePort(),
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
+    ...settings,
+  };
   const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const log = fs.openSync(join(data, 'server.log'), 'a');
   const child = spawn(join(native, 'bin/postgres'), ['-D', data, ...args], {

@@ -40,8 +40,9 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
   const knexLock = await stateOfKnexLock(knex);
   const recorded = await isRecorded(knex, change);
   return looking(knex, change, async ({ database, refusals, rows }) => {
-    const found = await rows<Rule>(rules(change, direction, surroundings()));
-    const batched = await rows<Rule>(rules(change, direction, { ...surroundings(), inBatches: true }));
+    const allowed = surroundings();
+    const found = await rows<Rule>(rules(change, direction, allowed));
+    const batched = await rows<Rule>(rules(change, direction, { ...allowed, inBatches: true }));
     const conflicts: Plan['conflicts'][number][] = [...refusals];
     for (const { phase, words, sql, only_if, advice } of found) {
       // A rule with a condition and no SQL refuses where the condition holds.

@@ -37,7 +37,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     );
     // The one for the way back has the old name as well.
     const shapes = await look.rows<Shape>(report(change, 'down', target));
-    const names = [...change.columns.map(({ name }) => name), ...(change.rename ? [change.rename.to] : [])];
+    const names = shapes.map((shape) => shape.column_name).filter((name) => name !== change.rename?.from);
     const differences = left.flatMap((rule) =>
       rule.words.map((words, i) => ({ name: rule.columns[i], words: words.replace('{rows} ', '') })),
     );

@@ -1,10 +1,8 @@
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { start } from '../../src/database/server';
+import { freePort, start } from '../../src/database/server';
 import { locksLeft } from '../support/catalog';
 import { connect, freshDatabase, type TestDatabase } from '../support/database';
 import { beginKnex, knexCommand, type Outcome, type Running } from '../support/knex';
@@ -33,7 +31,7 @@ export class TableUnderFire {
   private onMessage: (n: number, bytes: number) => void = () => undefined;
 
   static async start(): Promise<TableUnderFire> {
-    const server = await startTestServer(testCluster({ port: await freePort() }));
+    const server = await startTestServer(testCluster({ port: String(await freePort()) }));
     const database = await freshDatabase(server.url);
     const proxy = await startProxy(database.url, { onMessage: (n, bytes) => table.onMessage(n, bytes) });
     const table = new TableUnderFire(server, database, proxy);
@@ -148,12 +146,4 @@ export class TableUnderFire {
       if (performance.now() > until) expect(left).toEqual([]);
     }
   }
-}
-
-async function freePort(): Promise<string> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  await once(probe.close(), 'close');
-  return String(port);
 }
