@@ -1,6 +1,6 @@
 import { tableChange } from '../src/table-change';
 
-export const { up, down, plan, verify, script } = tableChange({
+export const { up, down, plan, rehearse, verify, script } = tableChange({
   id: '0016',
   table: 'user_profiles',
   why: 'Without it /mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.',

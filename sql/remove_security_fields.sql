@@ -1,1160 +1,854 @@
--- user_profiles: take back change 0016 (add 10 columns, rename backup_codes to mfa_backup_codes)
---
--- What      Brings user_profiles back to the shape that add_security_fields.sql or Knex found. It is kept in
---           user_profiles_0016_before; without that table nothing is changed. Columns that were there before stay,
---           with their values. Values of columns that go are kept in user_profiles_0016_down_archive, and come back
---           when the change is made again.
--- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
---           Or open it in any client and execute it as a whole. All or nothing, and safe to repeat. psql's exit code
---           is 0 when it is done, and 3 when it was refused or has given up, with nothing changed. To see what it
---           would do: -c BEGIN before -f, and -c ROLLBACK behind it.
--- Check     It ends with a report, a row a column. A second run says "nothing to do".
--- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
--- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on the
---           table's schema. READ COMMITTED, the server's own default. The table is looked up on the search_path. A
---           statement_timeout would end it, with nothing changed: -c 'SET statement_timeout = 0' before -f.
--- Locks     It prepares while everybody reads and writes. Then others wait for as long as the server needs for the
---           work itself. It does not stand in their way to get there: a try that meets a long transaction gives up,
---           says who holds the table, and is repeated. In a transaction of your own (BEGIN, psql -1) the locks last
---           until your COMMIT. Where many rows have values to archive or to get back, that is a second and more:
---           Knex does it outside of the lock, in transactions of its own, and a script has one.
--- Knex      npx knex migrate:down sends the same program. Where Knex has recorded the migration, run it afterwards:
---           it finds nothing left to do and deletes the record, with which migrate:latest would do nothing.
---
---   Column                        Type                                            Null  Default
---   failed_login_attempts         integer                                         no    0
---   account_locked_until          timestamp with time zone                        yes
---   password_reset_token          character varying(255)                          yes
---   password_reset_token_expires  timestamp with time zone                        yes
---   last_password_change          timestamp with time zone                        yes
---   email_verification_token      character varying(255)                          yes
---   email_verified                boolean                                         no    false
---   email_verified_at             timestamp with time zone                        yes
---   auth_provider                 character varying(50)                           yes
---   external_id                   character varying(255)                          yes
---   mfa_backup_codes              as backup_codes (or text, where there is none)  yes
---
--- In this file, in this order:
---
---   How long all tries wait, and how long one: the numbers that somebody may want to change
---   1. Why the change cannot be made here (refusals)
---   2. What is to be locked, and who holds it (relations, holders)
---   3. to 5. What is found, what is wanted, and the steps from the one to the other (rules): one SELECT, the heart
---   1. to 9. The program: a loop of tries, and what is done in one try
---   The report
---
--- Rendered from the declaration with "npm run script": change that, and not this file.
-
+-- user_profiles add_security_fields.sql
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE
-  -- How long all tries wait.
-  deadline      CONSTANT pg_catalog.interval := '120 s'; -- no new try later than this
-  first_sleep   CONSTANT pg_catalog.interval := '250 ms'; -- after a failed try; doubles with every further one
-  longest_sleep CONSTANT pg_catalog.interval := '2000 ms';
-  jitter        CONSTANT pg_catalog.float8 := 0.25; -- a sleep is longer or shorter by up to this share
+  declaration CONSTANT pg_catalog.jsonb := $declaration${
+  "id": "0016",
+  "table": "user_profiles",
+  "after": "Run the application's migrations up to 0015 first.",
+  "before": "user_profiles_0016_before",
+  "archive": "user_profiles_0016_down_archive",
+  "kept": "user_profiles_0016_up_archive",
+  "rename": {"from":"backup_codes","to":"mfa_backup_codes","type":"text","move_where":"mfa_enabled","none":"[]"},
+  "add": [
+    {"name":"failed_login_attempts","type":"integer","not_null":true,"value":"0"},
+    {"name":"account_locked_until","type":"timestamp with time zone","not_null":false},
+    {"name":"password_reset_token","type":"character varying(255)","not_null":false},
+    {"name":"password_reset_token_expires","type":"timestamp with time zone","not_null":false},
+    {"name":"last_password_change","type":"timestamp with time zone","not_null":false},
+    {"name":"email_verification_token","type":"character varying(255)","not_null":false},
+    {"name":"email_verified","type":"boolean","not_null":true,"value":"false"},
+    {"name":"email_verified_at","type":"timestamp with time zone","not_null":false},
+    {"name":"auth_provider","type":"character varying(50)","not_null":false},
+    {"name":"external_id","type":"character varying(255)","not_null":false}
+  ]
+}$declaration$;
 
-  path    CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  started CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp();
-  tries   pg_catalog.int4 := 0;
-  sleep   pg_catalog.interval;
-  message pg_catalog.text;
-  detail  pg_catalog.text;
-  hint    pg_catalog.text;
+  -- The numbers that somebody may want to change.
+  deadline      CONSTANT interval := '120 s'; -- no new try is begun later than this
+  lock_budget   CONSTANT interval := '200 ms'; -- all waits of a try behind which others wait
+  patience      CONSTANT interval := '500 ms'; -- beyond deadlock_timeout: an autovacuum gives way
+  first_sleep   CONSTANT interval := '250 ms'; -- after a failed try; doubles with every further one
+  longest_sleep CONSTANT interval := '2000 ms';
+  jitter        CONSTANT float := 0.25; -- a sleep is longer or shorter by up to this share
+  batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
+  batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
+  rewrite_limit CONSTANT integer := 16777216; -- bytes: a larger table is not rewritten
+  -- true: go on although the application's writes would fail from then on, or secrets be written down.
+  ignore_dependents CONSTANT boolean := false;
 
-  -- How long one try waits for its locks.
-  lock_budget CONSTANT pg_catalog.interval := '200 ms'; -- in all, for those that make others wait
-  patience    CONSTANT pg_catalog.interval := '500 ms'; -- for the one that does not, beyond deadlock_timeout
+  table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
+  from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
+  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
+  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  found_rls    CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
+  found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
+  found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  -- Alone in its transaction, as far as can be told, and on a server where it may COMMIT.
+  alone    CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()
+    AND pg_catalog.current_setting('server_version_num')::integer OPERATOR(pg_catalog.>=) 110000;
+  on_citus CONSTANT boolean := EXISTS (
+    SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
 
-  -- 1. Why the change cannot be made here; no row where it can.
-  refusals CURSOR FOR
-    SELECT replace(problem, '%s', 'user_profiles') AS problem, advice, blind
-    FROM (SELECT nullif(current_setting('table_change.target'), '')::oid AS oid) wanted
-    LEFT JOIN pg_class c ON c.oid = wanted.oid
-    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_roles o ON o.oid = c.relowner
-    LEFT JOIN pg_roles me ON me.rolname = current_user
-    CROSS JOIN LATERAL (VALUES
-      (1, false, pg_is_in_recovery(),
-       'this server is a standby: it cannot be changed, and %s is changed on its primary',
-       'Connect to the primary and run it there; the standby follows by itself.'),
-      (2, false, current_setting('transaction_read_only') = 'on',
-       'this session is read-only, so %s cannot be changed',
-       'See where that comes from: '
-       'SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
-      (3, false, current_setting('transaction_isolation') <> 'read committed',
-       'this transaction is ' || upper(current_setting('transaction_isolation'))
-         || ': it would go on seeing %s as it was before the lock',
-       'Run it under READ COMMITTED: SET default_transaction_isolation = ''read committed''; then again.'),
-      (4, true, c.oid IS NULL,
-       'there is no table %s on the search_path of ' || quote_ident(current_user)
-         || ' in database ' || quote_ident(current_database()),
-       'Run the application''s migrations up to 0015 first. '
-       'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
-      (5, true, c.relkind NOT IN ('r', 'p'),
-       '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-                                    WHEN 'f' THEN 'foreign table'
-                                    ELSE 'relation of kind "' || c.relkind::text || '"' END || ', not a table',
-       'Name the schema of the table itself: DB_SCHEMA=... or SET search_path. '
-       'A foreign table is changed on its own server.'),
-      (6, true, c.relpersistence = 't',
-       '%s is a temporary table of this session, which hides the real one',
-       'Drop the temporary table or use a new session, then run it again.'),
-      (7, true, to_jsonb(c) ->> 'relispartition' = 'true',
-       '%s is a partition',
-       'Change the partitioned table that it belongs to: its partitions follow.'),
-      (8, false, NOT pg_has_role(c.relowner, 'USAGE'),
-       '%s belongs to ' || quote_ident(o.rolname)
-         || ', and only its owner may alter it; this session is ' || quote_ident(current_user),
-       'Run it as ' || quote_ident(o.rolname) || ', or as a member of that role.'),
-      (9, false, NOT (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE')),
-       'the way back from the change to %s is kept in a table beside it, and ' || quote_ident(o.rolname)
-         || ' may not create one in schema ' || quote_ident(n.nspname),
-       -- No format(): its %I fails where there is no table.
-       'As the owner of the schema: GRANT CREATE ON SCHEMA ' || quote_ident(n.nspname)
-         || ' TO ' || quote_ident(o.rolname) || '; it can be revoked after the last step.')
-    ) reason (place, blind, applies, problem, advice)
-    WHERE applies
-    ORDER BY place;
+  dry       boolean := false; -- only say what would be done
+  target    pg_catalog.oid;
+  this      pg_catalog.record; -- the table
+  relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
+  relation  pg_catalog.oid;
+  before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
+  kept      pg_catalog.record; -- the one with values that come back,
+  kept_oid  pg_catalog.oid;
+  archive   pg_catalog.record; -- the one for values that go
+  names     pg_catalog.text[]; -- of the columns concerned
+  has_from  boolean;
+  has_to    boolean;
+  giver     pg_catalog.text; -- a column that is renamed
+  taker     pg_catalog.text; -- to this
+  col       pg_catalog.record; -- a column, as it is and as it is wanted
+  added     pg_catalog.text[];
+  gone      pg_catalog.text[]; -- columns that will not be there under this name
+  dropped   pg_catalog.text[];
+  holding   pg_catalog.text[]; -- for each that is dropped: whether a row has a value in it
+  returned  pg_catalog.text[]; -- columns that get values back, and from what
+  fills     pg_catalog.text[]; -- columns without NULLs, and what fills them
+  clauses   pg_catalog.text[]; -- of the one ALTER TABLE, and their columns
+  rows_     pg_catalog.text[]; -- steps before it
+  later     pg_catalog.text[]; -- and behind it
+  steps     pg_catalog.text[]; -- statement (without one it is refused), condition, column, and what is special
+  step      pg_catalog.text[];
+  conflicts pg_catalog.text[]; -- and what to do
+  remarks   pg_catalog.text[]; -- and whether they are warnings
+  said      pg_catalog.text[]; -- lines, with column and level
+  line      pg_catalog.text;
+  detail    pg_catalog.text;
+  path      pg_catalog.text; -- the session's own, for statements that may fire triggers
+  lock_mode pg_catalog.text; -- the one that is asked for
+  asked     timestamptz;
+  budget    interval;
+  started   timestamptz := pg_catalog.clock_timestamp();
+  sleep     interval;
+  holding_it pg_catalog.record;
+  tries     integer := 0;
+  touched   bigint;
+  filled    bigint;
+  applies   boolean;
+  failure   pg_catalog.text; -- of a try, after which another one may succeed
+  doing     pg_catalog.text; -- the statement
+  broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
+  is_known  boolean := false; -- it fails without the change as well
+  is_work   boolean;
+  is_done   boolean := false;
+  fill_now  boolean;
+  is_filled boolean := false; -- true: before the lock; NULL: not all, the rest behind the lock
+  tids      pg_catalog.tid[];
+  from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
+  from_kind pg_catalog.text;
+  from_size integer;
+  to_type   pg_catalog.text;
 
-  -- 2. What is to be locked, and who holds it.
-  relations CURSOR FOR
-    WITH RECURSIVE tree (oid, depth) AS (
-      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-      UNION ALL
-      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-    )
-    SELECT format('%I.%I', n.nspname, c.relname) AS sql_name
-    FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-    GROUP BY n.nspname, c.relname, c.oid
-    ORDER BY min(tree.depth), c.oid;
-  holders CURSOR (asked_mode pg_catalog.text, asked pg_catalog.timestamptz)
-    FOR
-    WITH RECURSIVE tree (oid, depth) AS (
-      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-      UNION ALL
-      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-    ),
-    holder AS (
-      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1) AS first_line
+  -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the table
+  -- moved (its comment has the table's oid). closing makes it the owner's alone, whatever the default privileges.
+  ours CURSOR (name pg_catalog.text) FOR
+    SELECT c.oid, s.sql_name, format(
+             '; COMMENT ON TABLE %1$s IS %2$L; REVOKE ALL ON %1$s FROM PUBLIC%3$s; ALTER TABLE %1$s OWNER TO %4$I',
+             s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
+             (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
+              FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) x
+              JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
+              JOIN pg_roles me ON me.oid = d.defaclrole AND me.rolname = current_user
+              WHERE d.defaclobjtype = 'r'), this.owner) AS closing
+    FROM (SELECT name) w (name)
+    LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+      ON c.relname = w.name AND c.relkind = 'r'
+        AND (n.nspname = this.schema OR obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
+    CROSS JOIN LATERAL (SELECT format('%I.%I', coalesce(n.nspname, this.schema), w.name)) s (sql_name)
+    ORDER BY n.nspname <> this.schema LIMIT 1;
+
+  -- Who keeps a lock from us, of those who were there when it was asked for. A query is shown up to its first
+  -- string: somebody's data. Of a GRANT (before 18), which locks the catalog's row, only the transaction shows.
+  holders CURSOR FOR
+    WITH holder AS (
+      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, l.relation IS NULL AS is_guess,
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1) AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-      WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND l.pid IS DISTINCT FROM pg_backend_pid()
-        AND (asked_mode = 'ACCESS EXCLUSIVE' OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
-        AND coalesce(a.xact_start < asked, true)
+      WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
+        AND (l.relation = ANY (relations)
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND (lock_mode = 'ACCESS EXCLUSIVE'
+                 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+             OR l.locktype = 'transactionid' AND a.datname = current_database())
     )
-    SELECT string_agg(
-             CASE WHEN pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
-                  ELSE format('pid %s, user %s%s, %s', pid, coalesce(usename, 'unknown'),
-                         ', application ' || quote_literal(nullif(application_name, '')),
-                         CASE WHEN state IS NULL THEN 'state hidden from this role'
-                              ELSE format('%s, transaction open for %s s: %s', state,
-                                     round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1),
-                                     left(first_line, 100)) END)
-             END, chr(10) ORDER BY xact_start) AS holders,
-           string_agg('SELECT pg_terminate_backend(' || pid || ');', ' ' ORDER BY xact_start) AS remedy
-    FROM holder;
+    SELECT string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
+               (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
+             ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', pid,
+               coalesce(usename, 'unknown'), coalesce(application_name, ''), coalesce(state, 'hidden from this role'),
+               round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100))
+             END, chr(10) ORDER BY xact_start) AS names,
+           string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
+             ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy
+    FROM holder WHERE NOT is_guess OR NOT EXISTS (SELECT FROM holder WHERE NOT is_guess);
 
-  -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
-  rules CURSOR FOR
-    WITH RECURSIVE
-    tree (oid, depth) AS (
-      SELECT nullif(current_setting('table_change.target'), '')::oid, 0
-      UNION ALL
-      SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-    ),
-    -- Set it to true to go on although a trigger function reads a column that changes its name.
-    ignoring (dependents) AS (VALUES (false)),
-    -- Whether a part of the work may be committed, as by Knex. In a script it may not: then no rule gives a step of
-    -- the phases stage, batch, refill and again.
-    batches (allowed) AS (VALUES (false)),
+  -- Functions whose text, or triggers whose arguments, name a column that goes. Fatal is what would fail at every
+  -- write, or write a secret down, where the write that is tried cannot tell. What has both names is adapted.
+  dependents CURSOR FOR
+    SELECT DISTINCT g.name, p.oid::regprocedure AS function, t.tgname AS trigger, t.tgrelid::regclass AS on_table,
+           coalesce(t.arguments ~ g.word, false) AS by_argument,
+           coalesce(t.arguments ~ g.word
+             OR t.is_ours AND t.is_untried AND code ~* ('\m(new|old)\s*\.\s*"?' || g.word)
+             OR NOT t.is_ours AND code ~* g.word AND position(this.name IN code) > 0, false) AS is_fatal
+    FROM (SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M', '\m' || regexp_replace(
+            CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END, '(\W)', '\\\1', 'g') || '\M'
+          FROM unnest(gone) n) g (name, word, other)
+    CROSS JOIN pg_proc p
+    JOIN pg_language l ON l.oid = p.prolang
+    JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    LEFT JOIN LATERAL (
+      SELECT tgname, tgrelid, tgrelid = ANY (relations) AS is_ours,
+             tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows AS is_untried, -- 16: on UPDATE
+             CASE WHEN tgrelid = ANY (relations) THEN encode(tgargs, 'escape') END AS arguments
+      FROM pg_trigger WHERE tgfoid = p.oid AND tgenabled IN ('O', 'A')
+    ) t ON true
+    -- Without comments and strings.
+    CROSS JOIN LATERAL regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') code
+    WHERE (t.arguments ~ g.word OR p.prosrc ~* g.word AND l.lanname NOT IN ('internal', 'c'))
+      AND NOT coalesce(concat(p.prosrc, t.arguments) ~* g.other, false);
 
-    -- What is declared: the columns to add, and the one to rename.
-    declared (place, name, type, not_null, default_expr) AS (
-      VALUES
-        (1, 'failed_login_attempts', 'integer', true, '0'::text),
-        (2, 'account_locked_until', 'timestamp with time zone', false, NULL::text),
-        (3, 'password_reset_token', 'character varying(255)', false, NULL::text),
-        (4, 'password_reset_token_expires', 'timestamp with time zone', false, NULL::text),
-        (5, 'last_password_change', 'timestamp with time zone', false, NULL::text),
-        (6, 'email_verification_token', 'character varying(255)', false, NULL::text),
-        (7, 'email_verified', 'boolean', true, 'false'::text),
-        (8, 'email_verified_at', 'timestamp with time zone', false, NULL::text),
-        (9, 'auth_provider', 'character varying(50)', false, NULL::text),
-        (10, 'external_id', 'character varying(255)', false, NULL::text)
-    ),
-    renaming (from_name, to_name, type, move_where, empty) AS (
-      VALUES ('backup_codes', 'mfa_backup_codes', 'text', 'mfa_enabled', '[]')
-    ),
-    -- What a column is called while it is put aside, its values on their way to or from the archive, and the
-    -- application must not see it. A name has 63 bytes.
-    putting (name, aside) AS (
-      SELECT * FROM (SELECT name, name || '_0016_aside' FROM declared) p (name, aside)
-      WHERE octet_length(aside) <= 63
-    ),
-    concerned (name) AS (
-      SELECT name FROM declared
-      UNION ALL
-      SELECT aside FROM putting
-      UNION ALL
-      SELECT unnest(ARRAY[from_name, to_name]) FROM renaming
-    ),
-
-    -- The table. Its key: the primary key, which inheritance (unlike partitioning) does not extend to children.
-    this AS (
-      SELECT c.oid, n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS sql_name,
-             o.rolname AS owner, c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS forced,
-             size.bytes, size.total, size.relations,
-             (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum)
-              FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-              WHERE k.conrelid = c.oid AND k.contype = 'p' -- conkey leaves out what the index includes besides
-                AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhparent = c.oid))) AS key,
-             (SELECT max(a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid) AS last_attnum
-      FROM pg_class c
-      JOIN pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_roles o ON o.oid = c.relowner
-      JOIN pg_roles me ON me.rolname = current_user
-      CROSS JOIN (SELECT sum(pg_relation_size(oid)) AS bytes, sum(pg_total_relation_size(oid)) AS total,
-                         count(*) AS relations FROM tree) size
-      WHERE c.oid = nullif(current_setting('table_change.target'), '')::oid
-    ),
-
-    -- Our own tables beside it, where they exist: the shape before up, and the values that each way put aside.
-    ours AS (
-      SELECT r.role, format('%I.%I', this.schema, r.name) AS sql_name, r.name, c.oid
-      FROM this
-      CROSS JOIN (VALUES
-        ('before', 'user_profiles_0016_before'),
-        ('up_archive', 'user_profiles_0016_up_archive'),
-        ('down_archive', 'user_profiles_0016_down_archive')
-      ) r (role, name)
-      LEFT JOIN pg_namespace n ON n.nspname = this.schema
-      LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name
-    ),
-
-    -- The shape of every column of these tables. attidentity and attgenerated are read through to_jsonb,
-    -- because older catalogs lack them. not_null: NULL where it was never proved (18), and holds for new values only.
-    shape AS (
-      SELECT s.role, a.attname::text AS name, a.attnum, a.attinhcount, t.type, t.family, t.width,
-             coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
-                       JOIN pg_type y ON y.oid = a.atttypid
-                       WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
-             CASE WHEN NOT EXISTS (
-               SELECT 1 FROM pg_constraint k
-               WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated
-             ) THEN a.attnotnull END AS not_null,
-             pg_get_expr(d.adbin, d.adrelid) AS default_expr,
-             CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                  WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
-             col_description(a.attrelid, a.attnum) AS comment
-      FROM (SELECT 'found' AS role, oid FROM this UNION ALL SELECT role, oid FROM ours) s
-      JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
-      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-      CROSS JOIN LATERAL (SELECT format_type(a.atttypid, a.atttypmod)) f (type)
-      CROSS JOIN LATERAL (
-        SELECT f.type,
-               CASE WHEN f.type = 'text' OR f.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
-                    WHEN f.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
-               CASE WHEN f.type ~ '^character varying\([0-9]+\)$' THEN substring(f.type FROM '[0-9]+')::integer
-                    WHEN f.type IN ('text', 'character varying') THEN 2147483647
-                    WHEN f.type = 'smallint' THEN 2
-                    WHEN f.type = 'integer' THEN 4
-                    WHEN f.type = 'bigint' THEN 8 END
-      ) t (type, family, width)
-    ),
-
-    -- The shape that is wanted, and what fills a NULL where none may be.
-    wanted (place, name, type, collate_as, not_null, default_expr, fill) AS (
-      SELECT coalesce(declared.place, 1000), b.name, b.type, b.collate_as, b.not_null, b.default_expr,
-             coalesce(CASE WHEN b.type IN ('json', 'jsonb') OR b.family = 'text' AND b.width >= length(empty)
-                           THEN quote_literal(empty) END,
-                      b.default_expr, declared.default_expr)
-      FROM shape b
-      LEFT JOIN declared ON declared.name = b.name
-      LEFT JOIN renaming ON b.name IN (from_name, to_name)
-      WHERE b.role = 'before'
-    ),
-
-    -- One name gives its column to the other where only the giver is there and only the taker is wanted.
-    handover (giver, taker) AS (
-      SELECT to_name, from_name FROM renaming
-    ),
-    renamed AS (
-      SELECT giver, taker FROM handover
-      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = giver)
-        AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = taker)
-        AND EXISTS (SELECT 1 FROM wanted WHERE name = taker)
-        AND NOT EXISTS (SELECT 1 FROM wanted WHERE name = giver)
-    ),
-
-    -- Every column concerned. verdict: add, drop, same, widen, leave (it holds all that is wanted), narrow,
-    -- foreign (a type that cannot be brought to the wanted one without loss or a rewrite).
-    compared AS (
-      SELECT coalesce(w.place, f.place, 1000) AS place, coalesce(w.name, f.name) AS name, f.name AS found_name,
-             f.attnum, f.attinhcount, f.type, f.collate_as, f.not_null, f.default_expr, f.special, f.comment,
-             w.type AS wanted_type, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
-             w.default_expr AS wanted_default, w.fill,
-             replace(replace(coalesce(f.special, f.type),
-               'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS short_type,
-             replace(replace(w.type,
-               'character varying', 'varchar'), 'timestamp with time zone', 'timestamptz') AS wanted_short_type,
-             CASE
-               WHEN f.name IS NULL THEN 'add'
-               WHEN w.name IS NULL THEN 'drop'
-               WHEN f.special IS NOT NULL THEN 'foreign'
-               WHEN f.type = w.type THEN 'same'
-               WHEN f.family = 'text' AND f.family = v.family AND f.width < v.width THEN 'widen'
-               WHEN f.family = 'text' AND f.family = v.family AND f.width > v.width THEN 'narrow'
-               WHEN f.type IN ('text', 'json', 'jsonb') AND w.type IN ('text', 'json', 'jsonb') THEN 'leave'
-               WHEN f.family = v.family AND f.width >= v.width THEN 'leave'
-               ELSE 'foreign'
-             END AS verdict,
-             f.type = w.type OR f.family = v.family AS akin, v.family AS wanted_family, v.width AS wanted_width,
-             -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-             btrim(regexp_replace(f.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''')
-             IS NOT DISTINCT FROM btrim(regexp_replace(w.default_expr, '::[a-z ]+(\([0-9,]+\))?$', ''), '''')
-               AS same_default
-      FROM wanted w
-      CROSS JOIN LATERAL (
-        SELECT w.type,
-               CASE WHEN w.type = 'text' OR w.type ~ '^character varying(\([0-9]+\))?$' THEN 'text'
-                    WHEN w.type IN ('smallint', 'integer', 'bigint') THEN 'integer' END,
-               CASE WHEN w.type ~ '^character varying\([0-9]+\)$' THEN substring(w.type FROM '[0-9]+')::integer
-                    WHEN w.type IN ('text', 'character varying') THEN 2147483647
-                    WHEN w.type = 'smallint' THEN 2
-                    WHEN w.type = 'integer' THEN 4
-                    WHEN w.type = 'bigint' THEN 8 END
-      ) v (type, family, width)
-      FULL JOIN (
-        SELECT coalesce(r.taker, s.name) AS future_name, d.place, s.*
-        FROM shape s LEFT JOIN renamed r ON r.giver = s.name LEFT JOIN declared d ON d.name = s.name
-        WHERE s.role = 'found' AND s.name IN (SELECT name FROM concerned)
-          -- Without the shape before up nothing is ours to take back.
-          AND EXISTS (SELECT 1 FROM ours WHERE role = 'before' AND oid IS NOT NULL)
-      ) f ON f.future_name = w.name
-    ),
-
-    -- Objects that depend on a column that changes its type or goes, with the first line of their definition.
-    -- along: DROP COLUMN takes them along.
-    dependent AS (
-      SELECT d.attnum, d.catalog, d.objid, d.along,
-             coalesce(v.what, d.what) || coalesce(': ' || left(split_part(btrim(CASE d.catalog
-               WHEN 'pg_rewrite' THEN coalesce(v.definition, pg_get_ruledef(d.objid))
-               WHEN 'pg_trigger' THEN pg_get_triggerdef(d.objid)
-               WHEN 'pg_constraint' THEN pg_get_constraintdef(d.objid)
-               WHEN 'pg_class' THEN CASE WHEN d.objsubid = 0 THEN pg_get_indexdef(d.objid) END
-             END), chr(10), 1), 80), '') AS what
-      FROM (
-        SELECT d.refobjsubid AS attnum, d.classid::regclass::text AS catalog, d.objid, d.objsubid,
-               pg_describe_object(d.classid, d.objid, d.objsubid) AS what, bool_or(d.deptype IN ('a', 'i')) AS along
-        FROM pg_depend d CROSS JOIN this
-        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid
-          AND d.refobjsubid IN (SELECT attnum FROM compared WHERE verdict IN ('drop', 'widen', 'narrow'))
-        GROUP BY d.refobjsubid, d.classid, d.objid, d.objsubid
-      ) d
-      LEFT JOIN LATERAL (
-        SELECT pg_describe_object('pg_class'::regclass, w.ev_class, 0) AS what,
-               pg_get_viewdef(w.ev_class) AS definition
-        FROM pg_rewrite w WHERE d.catalog = 'pg_rewrite' AND w.oid = d.objid AND w.rulename = '_RETURN'
-      ) v ON true
-      -- A column's own default is no dependent, nor is (from 18) its own NOT NULL.
-      WHERE NOT EXISTS (SELECT 1 FROM pg_attrdef e
-                        WHERE d.catalog = 'pg_attrdef' AND e.oid = d.objid AND e.adnum = d.attnum)
-        AND NOT EXISTS (SELECT 1 FROM pg_constraint k
-                        WHERE d.catalog = 'pg_constraint' AND k.oid = d.objid AND k.contype = 'n')
-    ),
-    blocker AS (
-      SELECT c.name, c.found_name, c.place, c.verdict, string_agg(d.what, '; ' ORDER BY d.what) AS what
-      FROM compared c JOIN dependent d ON d.attnum = c.attnum
-      WHERE CASE c.verdict
-              WHEN 'drop' THEN NOT d.along
-              -- A generated column is a part of pg_class, an index is not; indexes survive.
-              ELSE d.catalog IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_attrdef', 'pg_proc',
-                                 'pg_publication_rel')
-                OR d.what LIKE 'column %'
-            END
-      GROUP BY c.name, c.found_name, c.place, c.verdict
-    ),
-
-    -- Functions whose text has the name of a column that goes, and what they are to the table: fatal where the
-    -- function is a trigger's and takes the column out of the row, which fails at every write.
-    reading AS (
-      SELECT DISTINCT g.place, g.name, p.oid::regprocedure::text AS what, t.oid IS NOT NULL AS by_trigger,
-             t.oid IS NOT NULL AND p.prosrc ~* ('\m(new|old)\s*\.\s*"?' || g.pattern) AS fatal,
-             left(btrim((SELECT l FROM unnest(string_to_array(p.prosrc, chr(10))) l
-                         WHERE l ~* ('\m' || g.pattern) LIMIT 1)), 80) AS line
-      FROM (SELECT c.place, c.found_name AS name, regexp_replace(c.found_name, '(\W)', '\\\1', 'g') || '\M' AS pattern
-            FROM compared c WHERE c.verdict = 'drop' OR c.found_name IN (SELECT giver FROM renamed)) g
-      JOIN pg_proc p ON p.prosrc ~* ('\m' || g.pattern)
-      JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
-      JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND t.tgrelid IN (SELECT oid FROM tree) AND t.tgenabled <> 'D'
-    ),
-
-    key_of AS (
-      SELECT array_to_string(key, ', ') AS columns, 'a.' || array_to_string(key, ', a.') AS archived,
-             -- The operator of the key's own type, where = would take what fits better on the search_path.
-             (SELECT string_agg(format('t.%1$s %2$s a.%1$s', quote_ident(a.attname),
-                                       CASE WHEN n.nspname = 'pg_catalog' THEN '='
-                                            ELSE format('OPERATOR(%I.=)', coalesce(n.nspname, 'pg_catalog')) END),
-                                ' AND ' ORDER BY a.attnum)
-              FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
-              LEFT JOIN pg_operator o ON o.oprname = '=' AND o.oprleft = y.oid AND o.oprright = y.oid
-                AND o.oprnamespace = y.typnamespace
-              LEFT JOIN pg_namespace n ON n.oid = o.oprnamespace
-              WHERE a.attrelid = this.oid AND quote_ident(a.attname) = ANY (this.key)) AS matches
-      FROM this
-    ),
-    batched AS (
-      SELECT this.* FROM this CROSS JOIN batches
-      WHERE batches.allowed AND this.bytes > 262144 AND this.key IS NOT NULL AND NOT this.forced
-        -- A subscriber would ask for columns of such names.
-        AND NOT EXISTS (SELECT 1 FROM pg_replication_slots
-                        WHERE slot_type = 'logical' AND database = current_database())
-        AND NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')
-        -- With a rule no statement in WITH may change rows.
-        AND NOT EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = this.oid)
-    ),
-
-    -- Archives whose rows can still be found by the key.
-    returnable AS (
-      SELECT o.* FROM ours o CROSS JOIN this
-      WHERE o.oid IS NOT NULL AND this.key IS NOT NULL
-        AND NOT EXISTS (
-          SELECT 1 FROM shape f
-          WHERE f.role = 'found' AND quote_ident(f.name) = ANY (this.key)
-            AND NOT EXISTS (SELECT 1 FROM shape a
-                            WHERE a.role = o.role AND a.name = f.name AND (a.type = f.type OR a.family = f.family)))
-    ),
-
-    -- Values that come back; values that would go with a dropped column: which, in which rows, and how they are kept.
-    going AS (
-      SELECT coalesce(d.place, c.place) AS place, c.found_name, c.type, coalesce(was.name, c.found_name) AS name,
-             was.name IS NOT NULL AS is_aside, p.aside,
-             -- A value is what is not the default with which up would add the column again. As text where the type
-             -- is another by now, or has no operator of its own.
-             format(CASE WHEN d.default_expr IS NULL THEN '%1$I IS NOT NULL'
-                         WHEN c.type = d.type AND c.type !~ '^(json$|character)' THEN '%1$I IS DISTINCT FROM %2$s'
-                         ELSE '%1$I::text IS DISTINCT FROM (%2$s)::text' END, found_name, d.default_expr) AS holds
-      FROM compared c
-      LEFT JOIN putting was ON was.aside = c.found_name
-      LEFT JOIN putting p ON p.name = c.found_name
-      LEFT JOIN declared d ON d.name = coalesce(was.name, c.found_name)
-      WHERE c.verdict = 'drop'
-    ),
-    archiving AS (
-      SELECT string_agg(quote_ident(name), ', ' ORDER BY place, name) AS columns,
-             string_agg(concat(quote_ident(found_name), CASE WHEN is_aside THEN ' AS ' || quote_ident(name) END),
-                        ', ' ORDER BY place, name) AS taken,
-             string_agg(holds, ' OR ' ORDER BY place, name) AS holds,
-             CASE WHEN bool_or(is_aside)
-                    AND EXISTS (SELECT 1 FROM returnable WHERE role = 'down_archive')
-                    AND NOT EXISTS (SELECT 1 FROM going g WHERE (g.name, g.type) NOT IN
-                                      (SELECT a.name, a.type FROM shape a WHERE a.role = 'down_archive'))
-                  THEN 'continued'
-                  WHEN bool_and(aside IS NOT NULL) AND EXISTS (SELECT 1 FROM batched)
-                    AND NOT EXISTS (SELECT 1 FROM shape WHERE role = 'down_archive')
-                  THEN 'begun'
-                  ELSE 'at once' END AS way
-      FROM going
-      HAVING count(*) > 0
-    ),
-    given_back AS (
-      SELECT o.name, o.sql_name, from_name, k.matches, p.pairs,
-             format('(SELECT count(*) FROM %s t JOIN (SELECT * FROM %s) a ON %s)',
-                    this.sql_name, o.sql_name, p.pairs) AS rows_back,
-             format('(SELECT count(*) FROM %s)', o.sql_name) AS rows_kept
-      FROM renaming CROSS JOIN this CROSS JOIN key_of k
-      CROSS JOIN LATERAL (
-        SELECT format('%1$s AND t.%2$I::text IS NOT DISTINCT FROM a.%2$I::text', k.matches, from_name)
-      ) p (pairs)
-      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      JOIN returnable o ON o.role = 'up_archive'
-    ),
-    narrowing AS (
-      SELECT c.*, CASE WHEN this.forced THEN 'row-level security hides whether every value would fit'
-                       WHEN b.what IS NOT NULL THEN 'it is used by ' || b.what
-                       WHEN this.total + (this.relations - 1) * 1048576 > 16777216
-                       THEN concat('it would rewrite ', pg_size_pretty(this.total),
-                                   CASE WHEN this.relations > 1 THEN format(' in %s tables', this.relations) END)
-                  END AS reason
-      FROM compared c CROSS JOIN this LEFT JOIN blocker b ON b.name = c.name
-      WHERE c.verdict = 'narrow'
-    ),
-
-    -- The rules, a SELECT each, in the order of the work: in which phase and position; about which column; in the
-    -- reader's words; the statement; a query that tells whether it is sent, and what is said where not; the advice.
-    rule (phase, position, place, col, words, sql, only_if, otherwise, advice) AS (
-      -- A column that differs only in case would be left behind.
-      SELECT 'conflict', 100, s.attnum::integer, s.name,
-             format('there is a column %I, which differs from %s only in case', s.name, lower(s.name)),
-             NULL::text, NULL::text, NULL::text,
-             format('Rename it: ALTER TABLE %s RENAME COLUMN %I TO %I; then run this again.', this.sql_name, s.name,
-                    lower(s.name) || CASE WHEN lower(s.name) IN (SELECT name FROM shape WHERE role = 'found')
-                                          THEN '_old' ELSE '' END)
-      FROM shape s CROSS JOIN this
-      WHERE s.role = 'found' AND s.name <> lower(s.name) AND lower(s.name) IN (SELECT name FROM concerned)
-      UNION ALL
-      SELECT 'conflict', 105, c.place, p.aside,
-             format('%s is there beside %s, and may hold values on their way', p.aside, p.name), NULL, NULL, NULL,
-             format('Look into both. Where all that is needed is in %s: ALTER TABLE %s DROP COLUMN %I; '
-                    'then run this again.', p.name, this.sql_name, p.aside)
-      FROM putting p CROSS JOIN this JOIN compared c ON c.found_name = p.aside
-      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = p.name)
-      UNION ALL
-      SELECT 'conflict', 110, place, found_name,
-             format('%s is inherited from another table and can only be changed there', found_name), NULL, NULL, NULL,
-             'Make the change to the parent table: its children follow.'
-      FROM compared WHERE attinhcount > 0
-      UNION ALL
-      SELECT 'conflict', 120, place, c.name,
-             format('%s has a column %s of its own, and %s is to get one',
-                    child.oid::regclass, c.name, this.sql_name), NULL, NULL, NULL,
-             format('Rename the column of the child first: ALTER TABLE %s RENAME COLUMN %I TO %I;',
-                    child.oid::regclass, c.name, c.name || '_old')
-      FROM compared c CROSS JOIN this CROSS JOIN tree child
-      JOIN pg_attribute a ON a.attrelid = child.oid AND a.attname = c.name AND NOT a.attisdropped
-      WHERE verdict = 'add' AND (a.attislocal OR child.depth = 1)
-      GROUP BY place, c.name, child.oid, this.sql_name
-      UNION ALL
-      -- Dropped columns keep their number, so the limit comes nearer with every up and down.
-      SELECT 'conflict', 130, 0, NULL,
-             format('%s columns are to be added, and only %s of the 1,600 column numbers of a table are left',
-                    count(*), 1600 - this.last_attnum), NULL, NULL, NULL,
-             'Columns that were dropped count too. '
-             'Copy the table into a new one (pg_dump and restore) to get their numbers back.'
-      FROM compared CROSS JOIN this WHERE verdict = 'add'
-      GROUP BY this.last_attnum HAVING count(*) > 1600 - this.last_attnum
-      UNION ALL
-      SELECT 'conflict', 170, place, name,
-             format('%s %s: it is used by %s', found_name,
-                    CASE verdict WHEN 'drop' THEN 'cannot be dropped' ELSE 'cannot change its type' END,
-                    what) AS words,
-             NULL::text, NULL::text, NULL::text,
-             'Drop what uses it, run this again, and create it anew.'
-      FROM blocker WHERE verdict IN ('drop', 'widen')
-      UNION ALL
-      SELECT CASE WHEN ignoring.dependents THEN 'warning' ELSE 'conflict' END, 175, place, name,
-             format('the trigger function %s reads %s from the row, so that every write would fail: %s',
-                    what, name, line),
-             NULL, NULL, NULL,
-             CASE WHEN ignoring.dependents THEN 'Ignored, as you wish.'
-                  ELSE 'Make it read the row by to_jsonb(NEW) -> ..., under both names, and run this again; '
-                       'or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in the script ignoring (dependents).' END
-      FROM reading CROSS JOIN ignoring WHERE fatal
-      UNION ALL
-      SELECT 'warning', 200, place, name,
-             format(CASE WHEN by_trigger THEN 'the trigger function %s has %s in its text, '
-                                              'and may find nothing under that name from now on: %s'
-                         ELSE 'the function %s has %s in its text, and may fail when it is called: %s' END,
-                    what, name, line),
-             NULL, NULL, NULL, NULL
-      FROM reading WHERE NOT fatal
-      UNION ALL
-      SELECT 'warning', 201, c.place, c.name, format('with %s goes %s', c.found_name, d.what), NULL, NULL, NULL,
-             'The way back does not make it anew.'
-      FROM compared c JOIN dependent d ON d.attnum = c.attnum
-      WHERE c.verdict = 'drop' AND d.along
-      UNION ALL
-      SELECT 'warning', 201, c.place, c.name,
-             format('%s is gone through while everybody waits, as %s is widened: %s', d.what, c.name,
-                    pg_size_pretty(this.bytes)), NULL, NULL, NULL,
-             'Drop it at a quiet hour and make it anew afterwards, or do all of it then.'
-      FROM compared c CROSS JOIN this JOIN dependent d ON d.attnum = c.attnum
-      WHERE c.verdict = 'widen' AND this.bytes > 16777216
-        -- A CHECK, or an index that is no plain one.
-        AND (d.catalog = 'pg_constraint' AND d.what ~ 'CHECK'
-             OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indpred IS NOT NULL OR indexprs IS NOT NULL))
-      UNION ALL
-      SELECT 'warning', 202, 0, NULL, pg_describe_object(d.classid, d.objid, d.objsubid), NULL, NULL, NULL,
-             'A subscriber without the columns stops at the next write, and goes on once it has them: '
-             'migrate this server first, then the subscribers at once.'
-      FROM pg_depend d CROSS JOIN this
-      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = this.oid AND d.refobjsubid = 0
-        AND d.classid::regclass::text = 'pg_publication_rel'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-      UNION ALL
-      SELECT 'warning', 203, 0, NULL, format('the logical replication slot %s decodes this database', slot_name),
-             NULL, NULL, NULL,
-             'If the table is published to it: migrate this server first, then the subscribers at once. '
-             'FOR ALL TABLES publishes the tables that are kept beside it, too: they need them.'
-      FROM pg_replication_slots
-      WHERE slot_type = 'logical' AND database = current_database()
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-      UNION ALL
-      -- By query_to_xml, because servers before 10 have no such catalog.
-      SELECT 'warning', 204, 0, NULL, 'the table is fed by a subscription', NULL, NULL, NULL,
-             'Migrate the server that publishes first, then this one at once.'
-      FROM this
-      WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-        AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', this.oid),
-                         false, false, '')::text LIKE '%<row%'
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict IN ('add', 'drop'))
-      UNION ALL
-      -- From 11 on a constant default costs no rewrite.
-      SELECT 'note', 240, 0, NULL,
-             format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: '
-                    'about %s rows, %s',
-                    (SELECT sum(greatest(c.reltuples, 0))::bigint FROM tree JOIN pg_class c ON c.oid = tree.oid),
-                    pg_size_pretty(this.bytes)), NULL, NULL, NULL, NULL
-      FROM this
-      WHERE current_setting('server_version_num')::integer < 110000
-        AND EXISTS (SELECT 1 FROM compared WHERE verdict = 'add' AND fill IS NOT NULL)
-      UNION ALL
-      SELECT 'note', 250, 0, NULL,
-             format('nothing to take back: there is no table %s. %s', o.name,
-                    CASE WHEN EXISTS (SELECT 1 FROM shape JOIN putting ON aside = shape.name WHERE role = 'found')
-                         THEN 'Values are on their way back to the columns put aside: make the change again first'
-                         ELSE 'It has been taken back already, or the columns were not added by this change' END),
-             NULL::text, NULL::text, NULL::text, NULL::text
-      FROM ours o WHERE o.role = 'before' AND o.oid IS NULL
-      UNION ALL
-      SELECT 'note', 251, place, name,
-             format('leave %s as %s, though it was %s: its type has been changed since',
-                    name, short_type, wanted_short_type), NULL, NULL, NULL, NULL
-      FROM compared WHERE verdict IN ('leave', 'foreign') AND type <> wanted_type
-      UNION ALL
-      SELECT 'note', 252, place, name,
-             format('leave %s as %s, though it was %s: %s', name, short_type, wanted_short_type, reason),
-             NULL, NULL, NULL,
-             format('At a quiet hour: ALTER TABLE %s ALTER COLUMN %I TYPE %s%s;',
-                    this.sql_name, name, wanted_type, collate_as)
-      FROM narrowing CROSS JOIN this WHERE reason IS NOT NULL
-      UNION ALL
-      SELECT 'note', 253, 0, NULL, format('%s stays: its values cannot come back by themselves', o.name),
-             NULL, NULL, NULL, format('Look into it, then drop it: DROP TABLE %s;', o.sql_name)
-      FROM ours o
-      WHERE o.role = 'up_archive' AND o.oid IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM returnable r CROSS JOIN renaming
-                        JOIN compared c ON c.name = from_name AND c.verdict = 'add' WHERE r.role = o.role)
-      UNION ALL
-      -- Counted is what stays filled: a trigger may have other ideas.
-      SELECT 'batch', 304, place, name,
-             format('fill NULLs of %s with %s, 2000 at a time, while everybody works on', found_name, fill),
-             format('WITH filled AS (UPDATE %1$s t SET %2$I = %3$s FROM (SELECT %4$s FROM %1$s WHERE %2$I IS NULL '
-                    'LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) a WHERE %5$s RETURNING t.%2$I AS filled) '
-                    'SELECT FROM filled WHERE filled IS NOT NULL',
-                    this.sql_name, found_name, fill, k.columns, k.matches), NULL, NULL, NULL
-      FROM compared CROSS JOIN batched this CROSS JOIN key_of k
-      WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
-        AND verdict NOT IN ('add', 'drop', 'foreign')
-      UNION ALL
-      -- At one go: it locks no row.
-      SELECT 'batch', 304, 0, NULL,
-             format('archive {rows} rows with values of %s in %s, while everybody works on', a.columns, o.name),
-             format('INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
-                    'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)',
-                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name, a.holds, k.matches),
-             NULL, NULL, NULL
-      FROM archiving a CROSS JOIN batched this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
-      WHERE a.way = 'continued'
-      UNION ALL
-      SELECT 'change', 305, 0, NULL,
-             format('%s holds values that would be dropped, and the table has no primary key by which they could '
-                    'come back', columns),
-             NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-             'Add a primary key, or save and clear the values yourself.'
-      FROM archiving CROSS JOIN this WHERE this.key IS NULL
-      UNION ALL
-      SELECT 'change', 306, 0, NULL, format('%s is there already, and an archive is never overwritten', o.name),
-             NULL, format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds), NULL,
-             format('Look into it. If its values are not needed: DROP TABLE %s; otherwise rename it. '
-                    'Then run this again.', o.sql_name)
-      FROM archiving CROSS JOIN this JOIN ours o ON o.role = 'down_archive' AND o.oid IS NOT NULL
-      WHERE way <> 'continued'
-      UNION ALL
-      SELECT 'change', 320, 0, NULL,
-             format(CASE way WHEN 'begun' THEN 'make an archive for values of %s: %s'
-                             WHEN 'continued' THEN 'archive the last {rows} rows with values of %s in %s'
-                             ELSE 'archive {rows} rows with values of %s in %s' END, a.columns, o.name),
-             format(CASE way WHEN 'continued' THEN 'INSERT INTO %1$s (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s t '
-                    'WHERE (%6$s) AND NOT EXISTS (SELECT 1 FROM %1$s a WHERE %7$s)'
-                             WHEN 'begun' THEN 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE false'
-                             ELSE 'CREATE TABLE %1$s AS SELECT %2$s, %4$s FROM %5$s WHERE %6$s' END,
-                    o.sql_name, k.columns, a.columns, a.taken, this.sql_name, holds, k.matches),
-             CASE way WHEN 'at once'
-                      THEN format('SELECT EXISTS (SELECT 1 FROM %s WHERE %s)', this.sql_name, holds) END,
-             format('no archive: no row has a value in %s', a.columns), NULL
-      FROM archiving a CROSS JOIN this CROSS JOIN key_of k JOIN ours o ON o.role = 'down_archive'
-      WHERE k.columns IS NOT NULL
-      UNION ALL
-      SELECT 'change', 321, 0, NULL, format('close %s to everybody but %s', o.name, this.owner),
-             -- A publication FOR ALL TABLES wants an identity of what is deleted.
-             format('ALTER TABLE %1$s REPLICA IDENTITY FULL; REVOKE ALL ON %1$s FROM PUBLIC%2$s; '
-                    'ALTER TABLE %1$s OWNER TO %3$I', o.sql_name,
-                    (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
-                     FROM pg_default_acl p CROSS JOIN LATERAL aclexplode(p.defaclacl) x
-                     JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
-                     JOIN pg_roles me ON me.oid = p.defaclrole AND me.rolname = current_user
-                     WHERE p.defaclobjtype = 'r'), this.owner),
-             format('SELECT to_regclass(%L) IS NOT NULL', o.sql_name), NULL, NULL
-      FROM ours o CROSS JOIN this
-      WHERE o.role = 'down_archive' AND EXISTS (SELECT 1 FROM archiving)
-      UNION ALL
-      -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none"
-      -- under the new name, so that the next up does not take the old value for one that never moved.
-      SELECT 'change', 330, 0, to_name, format('mark {rows} spent values of %s as %s', to_name, empty),
-             format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%I IS NULL AND t.%I',
-                    this.sql_name, to_name, empty, o.sql_name, k.matches, to_name, move_where), NULL, NULL, NULL
-      FROM renaming CROSS JOIN this CROSS JOIN key_of k
-      JOIN returnable o ON o.role = 'up_archive'
-      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      JOIN compared n ON n.name = to_name AND n.type ~ '^(text|jsonb?|character varying)'
-      WHERE EXISTS (SELECT 1 FROM shape WHERE role = 'found' AND name = move_where AND type = 'boolean')
-      UNION ALL
-      -- After batches there are hardly any left: they are filled where NOT NULL cannot be proved.
-      SELECT CASE WHEN in_batches THEN 'refill' ELSE 'change' END, 340, place, name,
-             format('fill {rows} NULLs of %s with %s', found_name, fill),
-             format('UPDATE %1$s SET %2$I = %3$s WHERE %2$I IS NULL', this.sql_name,
-                    CASE WHEN in_batches THEN name ELSE found_name END, fill),
-             NULL, NULL, NULL
-      FROM compared CROSS JOIN this CROSS JOIN (SELECT EXISTS (SELECT 1 FROM batched)) b (in_batches)
-      WHERE wanted_not_null AND not_null IS NOT TRUE AND fill IS NOT NULL
-        AND verdict NOT IN ('add', 'drop', 'foreign')
-      UNION ALL
-      SELECT 'change', 410, place, taker, format('rename %s to %s', giver, taker),
-             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL, NULL, NULL
-      FROM renamed CROSS JOIN this JOIN compared ON name = taker
-      UNION ALL
-      SELECT 'change', 411, g.place, g.name, format('put %s aside as %s', g.name, g.aside),
-             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, g.name, g.aside), NULL, NULL, NULL
-      FROM going g CROSS JOIN archiving CROSS JOIN this WHERE way = 'begun'
-      UNION ALL
-      SELECT 'change', 420, c.place, c.name,
-             format('add %s %s%s%s', c.name, wanted_short_type, CASE WHEN wanted_not_null THEN ' NOT NULL' END,
-                    ' DEFAULT ' || fill),
-             format('ADD COLUMN %I %s%s%s%s', c.name,
-                    CASE WHEN a.width > c.wanted_width THEN a.type ELSE c.wanted_type END, c.wanted_collate,
-                    ' DEFAULT ' || fill,
-                    CASE WHEN wanted_not_null AND fill IS NOT NULL THEN ' NOT NULL' END), NULL, NULL, NULL
-      FROM compared c
-      LEFT JOIN shape a ON a.role = 'down_archive' AND a.name = c.name AND a.family = c.wanted_family
-      WHERE verdict = 'add'
-      UNION ALL
-      SELECT 'change', 420, place, name, format('widen %s from %s to %s', name, short_type, wanted_short_type),
-             format('ALTER COLUMN %I TYPE %s%s', name, wanted_type, collate_as), NULL, NULL, NULL
-      FROM compared WHERE verdict = 'widen'
-      UNION ALL
-      SELECT 'change', 420, place, name,
-             CASE WHEN wanted_default IS NULL THEN format('drop the default of %s', name)
-                  ELSE format('set the default of %s to %s', name, wanted_default) END,
-             CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
-                  ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
-      FROM compared WHERE akin AND verdict <> 'foreign' AND NOT same_default
-      UNION ALL
-      SELECT 'change', 420, place, name,
-             format('make %s %s', name, CASE WHEN wanted_not_null THEN 'NOT NULL' ELSE 'nullable' END),
-             format('ALTER COLUMN %I %s NOT NULL', name, CASE WHEN wanted_not_null THEN 'SET' ELSE 'DROP' END),
-             NULL, NULL, NULL
-      FROM compared
-      WHERE verdict NOT IN ('add', 'drop', 'foreign') AND wanted_not_null IS DISTINCT FROM not_null
-        AND (fill IS NOT NULL OR NOT wanted_not_null)
-      UNION ALL
-      SELECT 'change', 420, place, name, format('drop %s', name), format('DROP COLUMN %I', name), NULL, NULL, NULL
-      FROM compared WHERE verdict = 'drop' AND NOT EXISTS (SELECT 1 FROM archiving WHERE way = 'begun')
-      UNION ALL
-      -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
-      -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
-      SELECT 'change', 430, 0, b.name, format('give {rows} values of %s to %s', to_name, from_name),
-             format('UPDATE %s SET %I = %I::text::%s WHERE %s', this.sql_name, from_name, to_name, b.wanted_type,
-                    CASE WHEN n.type = b.wanted_type THEN format('%I IS NOT NULL', to_name)
-                         WHEN b.wanted_family = 'text' THEN format('length(%I::text) <= %s', to_name, b.wanted_width)
-                         WHEN b.wanted_type IN ('json', 'jsonb') THEN format('%I::text ~ %L', to_name,
-                           E'^\\[ *("[^"\\\\[:cntrl:]]*"( *, *"[^"\\\\[:cntrl:]]*")*)? *\\]$')
-                         ELSE 'false' END),
-             NULL, NULL, NULL
-      FROM renaming CROSS JOIN this
-      JOIN compared b ON b.name = from_name AND b.verdict = 'add'
-      JOIN compared n ON n.name = to_name AND n.found_name = to_name
-      UNION ALL
-      SELECT 'change', 431, 0, from_name, format('give back {rows} values of %s from %s', from_name, o.name),
-             format('UPDATE %1$s t SET %2$I = a.%2$I FROM (SELECT * FROM %3$s) a WHERE %4$s',
-                    this.sql_name, from_name, o.sql_name, matches), NULL, NULL, NULL
-      FROM given_back o CROSS JOIN this
-      UNION ALL
-      SELECT 'change', 441, 0, NULL, format('drop %s: there was no value', o.name),
-             format('DROP TABLE %s', o.sql_name), format('SELECT NOT EXISTS (SELECT 1 FROM %s)', o.sql_name),
-             NULL, NULL
-      FROM archiving CROSS JOIN ours o WHERE way = 'continued' AND o.role = 'down_archive'
-      UNION ALL
-      -- A column that is added again may need a default for the rows that are there, and had none.
-      SELECT 'change', 450, place, name, format('restore the default of %s', name),
-             CASE WHEN wanted_default IS NULL THEN format('ALTER COLUMN %I DROP DEFAULT', name)
-                  ELSE format('ALTER COLUMN %I SET DEFAULT %s', name, wanted_default) END, NULL, NULL, NULL
-      FROM compared WHERE verdict = 'add' AND fill IS DISTINCT FROM wanted_default
-      UNION ALL
-      SELECT 'change', 455, c.place, c.name, format('restore the comment of %s', c.name),
-             format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, c.name, b.comment), NULL, NULL, NULL
-      FROM compared c CROSS JOIN this JOIN shape b ON b.role = 'before' AND b.name = c.name
-      WHERE verdict = 'add' AND b.comment IS NOT NULL
-      UNION ALL
-      -- Rewrites the table, so only where it is small.
-      SELECT 'change', 460, place, name, format('narrow %s from %s to %s', name, short_type, wanted_short_type),
-             format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, name, wanted_type, collate_as),
-             format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE length(%I) > %s)', this.sql_name, name, wanted_width),
-             format('leave %s as %s: a value in it would not fit into %s', name, short_type, wanted_short_type), NULL
-      FROM narrowing CROSS JOIN this WHERE reason IS NULL
-      UNION ALL
-      -- NOT NULL without a default: nothing says what a NULL that has come since could be filled with.
-      SELECT 'change', 470, place, name, format('make %s NOT NULL', name),
-             format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', this.sql_name, name),
-             CASE WHEN this.forced THEN 'SELECT false'
-                  ELSE format('SELECT NOT EXISTS (SELECT 1 FROM %s WHERE %I IS NULL)', this.sql_name, name) END,
-             format('leave %s nullable, though it was NOT NULL: %s', name,
-                    CASE WHEN this.forced THEN 'row-level security hides whether it holds NULLs'
-                         ELSE 'it holds NULLs' END), NULL
-      FROM compared CROSS JOIN this
-      WHERE wanted_not_null AND fill IS NULL AND not_null IS DISTINCT FROM true AND verdict NOT IN ('drop', 'foreign')
-      UNION ALL
-      -- What is back must not come back once more, when it has been replaced.
-      SELECT 'change', 475, 0, NULL, format('clear {rows} rows of %s, whose values are back', o.name),
-             format('DELETE FROM %s a USING %s t WHERE %s', o.sql_name, this.sql_name, pairs),
-             format('SELECT %s NOT IN (0, %s)', rows_back, rows_kept), NULL, NULL
-      FROM given_back o CROSS JOIN this
-      UNION ALL
-      -- A trigger may have kept a row from being updated.
-      SELECT 'change', 480, 0, NULL, format('drop %s: all its values are back', o.name),
-             format('DROP TABLE %s', o.sql_name), format('SELECT %s = %s', rows_back, rows_kept),
-             format('%s stays: it holds values that are not back, as of rows that are gone. '
-                    'Look into it, then drop it', o.name), NULL
-      FROM given_back o CROSS JOIN this
-      UNION ALL
-      -- The values are archived in transactions of their own.
-      SELECT 'again', 495, 0, NULL, 'archive and drop what is put aside', NULL, NULL, NULL, NULL
-      FROM archiving WHERE way = 'begun'
-      UNION ALL
-      SELECT 'forget', 500, 0, NULL, format('drop %s', o.name), format('DROP TABLE %s', o.sql_name), NULL, NULL, NULL
-      FROM ours o WHERE o.role = 'before' AND o.oid IS NOT NULL
-    ),
-
-    -- What frames them, where there is anything to do at all.
-    step AS (
-      SELECT * FROM rule
-      UNION ALL
-      SELECT 'change', position, 0, NULL, verb || ' for the owner, who would not see every row',
-             format('ALTER TABLE %s %s ROW LEVEL SECURITY', this.sql_name, verb), NULL, NULL, NULL
-      FROM this CROSS JOIN (VALUES (290, 'NO FORCE'), (490, 'FORCE')) v (position, verb)
-      WHERE this.forced AND EXISTS (SELECT 1 FROM rule WHERE position BETWEEN 305 AND 399 OR position IN (430, 431))
-    )
-    SELECT phase,
-           array_agg(col ORDER BY place, words) AS columns,
-           array_agg(words ORDER BY place, words) AS words,
-           CASE WHEN position IN (303, 420, 450) THEN format('ALTER TABLE %s ', this.sql_name) ELSE '' END
-             || string_agg(sql, ', ' ORDER BY place, words) AS sql,
-           min(only_if) AS only_if, min(otherwise) AS otherwise, min(advice) AS advice
-    FROM step CROSS JOIN this
-    GROUP BY step.phase, position, CASE WHEN position NOT IN (303, 420, 450) THEN place END,
-             CASE WHEN position < 300 THEN words END, this.sql_name
-    ORDER BY position, min(place), min(words);
+  -- The write that is tried: one row to itself.
+  writes CURSOR FOR
+    SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
+                  '(SELECT ctid FROM %1$s LIMIT 1 FOR UPDATE SKIP LOCKED)',
+                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', ')) AS sql
+    FROM pg_attribute a
+    WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
+      AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
 BEGIN
+  BEGIN
+    dry := pg_catalog.current_setting('table_change.dry')::boolean;
+  EXCEPTION WHEN undefined_object OR invalid_text_representation THEN NULL; -- not set
+  END;
+
   LOOP
+    IF alone AND NOT dry
+      AND pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' THEN
+      COMMIT;
+      SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    END IF;
+    -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a statement
+    -- that would not see every row fails. A COMMIT ends these settings.
+    PERFORM pg_catalog.set_config('search_path', found_path, true);
+    EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name) INTO target;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('standard_conforming_strings', 'on', true),
+            pg_catalog.set_config('row_security', 'off', true);
+    path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
+    -- Citus: SET LOCAL (set_config never) reaches the workers; one shard after the other, because of foreign keys.
+    IF on_citus THEN
+      SET LOCAL citus.propagate_set_commands = 'local';
+      SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+    END IF;
+    IF alone THEN
+      SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock
+    END IF;
+    names := ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item) || from_name || to_name;
+    failure := NULL;
+    fill_now := false;
+    is_work := false;
+    said := '{}';
+    lock_mode := 'SHARE UPDATE EXCLUSIVE';
+
+    <<try>>
     BEGIN
-      -- The program: one try. It leaves the whole change behind, or nothing.
-      DECLARE
-        table_name CONSTANT pg_catalog.text := 'user_profiles';
-        found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-        found_row_security CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
-        found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
-        found_lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
-        alone CONSTANT pg_catalog.bool := false; -- in its transaction, which ends with it
-        on_citus CONSTANT pg_catalog.bool := EXISTS (
-          SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
-        stage pg_catalog.record;
-        budget_left pg_catalog.interval;
-        asked_at pg_catalog.timestamptz;
-        steps pg_catalog.jsonb := '[]';
-        step pg_catalog.jsonb;
-        statement pg_catalog.text;
-        session_path pg_catalog.text;
-        applies pg_catalog.bool;
-        touched pg_catalog.int8;
-        again pg_catalog.bool := false;
-        said pg_catalog.text[] := '{}';
-        conflict pg_catalog.text;
-        remedy pg_catalog.text;
-        line pg_catalog.text;
-      BEGIN
-        -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a
-        -- statement that would not see every row fails.
-        PERFORM pg_catalog.set_config('table_change.target',
-                  coalesce(pg_catalog.to_regclass('user_profiles')::pg_catalog.oid::pg_catalog.text, ''), true),
-                pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
-                pg_catalog.set_config('standard_conforming_strings', 'on', true),
-                pg_catalog.set_config('row_security', 'off', true);
-        session_path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
-        -- Citus: SET LOCAL (set_config never) reaches the workers, so that they wait no longer than we do; one shard
-        -- after the other, because of foreign keys to reference tables.
-        IF on_citus THEN
-          SET LOCAL citus.propagate_set_commands = 'local';
-          SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+      -- 1. The table, and its key: the primary key; where children inherit, with the table that has the row.
+      SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, c.relkind AS kind,
+             c.relpersistence = 't' AS is_temporary, o.rolname AS owner, pg_has_role(o.oid, 'USAGE') AS is_own,
+             c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, false AS has_rows,
+             CASE WHEN has_children THEN 'archived_from, ' ELSE '' END || k.names AS key,
+             CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END || k.names AS key_read,
+             CASE WHEN has_children THEN 't.tableoid OPERATOR(pg_catalog.=) a.archived_from AND ' ELSE '' END
+               || k.matches AS matches,
+             k.key_names, k.columns || CASE WHEN has_children THEN ARRAY[format('archived_from %s', 'regclass'::regtype::oid)] END
+               AS key_columns
+      INTO this
+      FROM (SELECT target AS oid) it
+      LEFT JOIN pg_class c ON c.oid = it.oid
+      LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_roles o ON o.oid = c.relowner
+      LEFT JOIN pg_roles me ON me.rolname = current_user
+      CROSS JOIN LATERAL (
+        SELECT c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)) h (has_children)
+      CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
+               array_agg(a.attname::text) AS key_names,
+               array_agg(format('%s %s', a.attname, CASE WHEN y.typcategory IN ('N', 'S') THEN y.typcategory::text
+                                                         ELSE y.oid::text END)) AS columns,
+               -- The operator of the key's own type, where = would take what fits better on the search_path.
+               string_agg(format('t.%1$I OPERATOR(%2$I.=) a.%1$I', a.attname, coalesce(p.nspname, 'pg_catalog')),
+                          ' AND ' ORDER BY a.attnum) AS matches
+        FROM pg_constraint k -- conkey leaves out what the index includes besides
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+        JOIN pg_type y ON y.oid = a.atttypid
+        LEFT JOIN pg_operator e ON e.oprname = '=' AND e.oprleft = y.oid AND e.oprright = y.oid
+          AND e.oprnamespace = y.typnamespace
+        LEFT JOIN pg_namespace p ON p.oid = e.oprnamespace
+        WHERE k.conrelid = c.oid AND k.contype = 'p') k;
+      IF target IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
+          MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name, current_user,
+                           current_database()),
+          HINT = concat_ws(' ', declaration ->> 'after',
+                           'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
+      ELSIF this.kind NOT IN ('r', 'p') OR this.is_temporary THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+          MESSAGE = format('%s is a %s, not a table of the application', table_name,
+            CASE this.kind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+                           WHEN 'r' THEN 'temporary table' ELSE format('relation of kind "%s"', this.kind) END),
+          HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
+      ELSIF NOT this.is_own AND NOT dry THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+          MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', table_name,
+                           this.owner, current_user),
+          HINT = format('Run it as %I, or as a member of that role.', this.owner);
+      ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
+        RAISE EXCEPTION USING
+          MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
+                           upper(current_setting('transaction_isolation')), table_name),
+          HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
+      END IF;
+      relations := ARRAY(
+        WITH RECURSIVE tree (oid, depth) AS (
+          SELECT target, 0
+          UNION ALL
+          SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+        )
+        SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
+
+      -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between this and
+      -- ACCESS EXCLUSIVE: a transaction that has read and goes on to write would end in a deadlock with us.
+      -- SET CONSTRAINTS: an ALTER TABLE after an UPDATE would meet its pending trigger events.
+      asked := clock_timestamp();
+      IF NOT dry THEN
+        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
+                       extract(epoch FROM current_setting('deadlock_timeout')::interval + patience) * 1000);
+        FOREACH relation IN ARRAY relations LOOP
+          EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
+        END LOOP;
+      END IF;
+      IF NOT this.is_forced THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
+      END IF;
+      budget := lock_budget;
+
+      FOR pass IN 1 .. 2 LOOP -- decide and do; then look again: nothing may be left to do
+        added := '{}';
+        gone := '{}';
+        dropped := '{}';
+        holding := '{}';
+        returned := '{}';
+        fills := '{}';
+        clauses := '{}';
+        rows_ := '{}';
+        later := '{}';
+        conflicts := '{}';
+        remarks := '{}';
+
+        -- 3. Look.
+        OPEN ours (declaration ->> 'before');
+        FETCH ours INTO before;
+        CLOSE ours;
+        OPEN ours (declaration ->> 'kept');
+        FETCH ours INTO kept;
+        CLOSE ours;
+        OPEN ours (declaration ->> 'archive');
+        FETCH ours INTO archive;
+        CLOSE ours;
+        -- Its rows can still be found by the key.
+        kept_oid := CASE WHEN this.key_columns <@ ARRAY(
+          SELECT format('%s %s', a.attname, CASE WHEN y.typcategory IN ('N', 'S') THEN y.typcategory::text
+                                                 ELSE y.oid::text END)
+          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+          WHERE a.attrelid = kept.oid AND NOT a.attisdropped) THEN kept.oid END;
+        SELECT coalesce(bool_or(attname = from_name), false), coalesce(bool_or(attname = to_name), false)
+        INTO has_from, has_to
+        FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
+        giver := NULL;
+        -- Without the shape before nothing is ours to take back.
+        IF before.oid IS NULL THEN
+          said := ARRAY[[format('%s: nothing to take back: there is no table %s. It has been taken back already, or the '
+            'columns were not added by this change', table_name, before.sql_name), NULL, 'note']];
+          EXIT;
+        END IF;
+        from_type := NULL;
+        to_type := NULL;
+        IF has_to AND NOT has_from AND ARRAY(
+          SELECT attname::text FROM pg_attribute
+          WHERE attrelid = before.oid AND NOT attisdropped AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
+          giver := to_name;
+          taker := from_name;
         END IF;
 
-        -- 1. The table: there, ours to alter, on a server that can write.
-        FOR refusal IN refusals LOOP
-          RAISE EXCEPTION USING MESSAGE = refusal.problem, HINT = refusal.advice;
-        END LOOP;
-
-        -- Each stage with its lock and the time that it may wait for it. SHARE UPDATE EXCLUSIVE fixes the shape, and
-        -- everybody reads and writes on; behind ACCESS EXCLUSIVE everybody waits. No lock in between, behind which
-        -- only writers wait: a transaction that has read and goes on to write would end in a deadlock with us.
-        FOR stage IN
-          SELECT * FROM (VALUES
-            ('look', 'SHARE UPDATE EXCLUSIVE', current_setting('deadlock_timeout')::interval + patience),
-            ('stage', 'ACCESS EXCLUSIVE', lock_budget),
-            ('batch', NULL, lock_budget),
-            ('prepare', NULL, lock_budget),
-            ('change', 'ACCESS EXCLUSIVE', lock_budget),
-            ('forget', NULL, NULL)
-          ) AS stages (name, mode, budget)
+        -- 4. Decide: each column, as it is and as it is wanted.
+        FOR col IN
+          WITH shape AS (
+            SELECT a.attrelid AS relation, a.attname::text AS name, a.attnum AS place,
+                   format_type(a.atttypid, a.atttypmod) AS type,
+                   coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+                             FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                             JOIN pg_type y ON y.oid = a.atttypid
+                             WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
+                   a.attnotnull AS not_null, k.conname AS null_name, k.convalidated IS FALSE AS unproved,
+                   pg_get_expr(d.adbin, d.adrelid) AS value,
+                   CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
+                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
+                   col_description(a.attrelid, a.attnum) AS comment
+            FROM pg_attribute a
+            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
+              ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+            WHERE a.attrelid IN (target, before.oid, kept_oid) AND a.attnum > 0 AND NOT a.attisdropped
+          ),
+          declared AS (
+            SELECT e.place, c.name, c.type, c.not_null, c.value
+            FROM jsonb_array_elements(declaration -> 'add') WITH ORDINALITY e (item, place)
+            CROSS JOIN LATERAL jsonb_to_record(e.item) AS c (name text, type text, not_null boolean, value text)
+          ),
+          wanted (place, name, type, collate_as, not_null, null_name, unproved, value, fill, comment) AS (
+            SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
+                   coalesce(CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
+                                 WHEN b.type ~ '^(jsonb?|text|character varying)$'
+                                   OR substring(b.type FROM '^character varying\((\d+)\)$')::integer >= length(none)
+                                 THEN quote_literal(none)
+                                 WHEN b.type ~ '\]$' THEN '''{}''' END, b.value, d.value), b.comment
+            FROM shape b LEFT JOIN declared d ON d.name = b.name
+            WHERE b.relation = before.oid
+          ),
+          -- Types of a kind hold each other's values where they are as wide.
+          kinds AS (
+            SELECT type,
+                   CASE WHEN type ~ '^(text|character varying(\(\d+\))?)$' THEN 'text'
+                        WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
+                        ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
+                   CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
+                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
+                   END AS width,
+                   replace(replace(type, 'character varying', 'varchar'),
+                           'timestamp with time zone', 'timestamptz') AS short
+            FROM (SELECT type FROM shape UNION SELECT type FROM wanted) types
+          )
+          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width, coalesce(t.special, tk.short) AS short,
+                 t.collate_as, t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special, t.comment AS found_comment, w.type AS wanted_type, wk.kind AS wanted_kind,
+                 wk.width AS wanted_width, wk.short AS wanted_short, w.collate_as AS wanted_collate,
+                 w.not_null AS wanted_not_null, w.null_name, w.unproved AS wanted_unproved, w.value AS wanted_value,
+                 w.fill, w.comment, d.type AS declared_type, d.value AS declared_value,
+                 coalesce(ak.kind = wk.kind, false) AS is_kept, ak.width AS kept_width, a.type AS kept_type
+          FROM wanted w
+          FULL JOIN (
+            SELECT CASE name WHEN giver THEN taker ELSE name END AS future, * FROM shape
+            WHERE relation = target AND name = ANY (names)
+          ) t ON t.future = w.name
+          LEFT JOIN declared d ON d.name = coalesce(w.name, t.name)
+          LEFT JOIN shape a ON a.relation = kept_oid AND a.name = w.name
+          LEFT JOIN kinds tk ON tk.type = t.type
+          LEFT JOIN kinds wk ON wk.type = w.type
+          LEFT JOIN kinds ak ON ak.type = a.type
+          ORDER BY d.place, w.place, t.place
         LOOP
-          CONTINUE WHEN stage.mode = 'ACCESS EXCLUSIVE'
-            AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name);
-
-          -- 2. and 7. The lock.
-          budget_left := coalesce(stage.budget, budget_left);
-          BEGIN
-            FOR relation IN relations LOOP
-              EXIT WHEN stage.mode IS NULL;
-              asked_at := clock_timestamp();
-              EXECUTE format('SET LOCAL lock_timeout = %L',
-                             ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
-              EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation.sql_name, stage.mode);
-              budget_left := budget_left - (clock_timestamp() - asked_at);
-            END LOOP;
-          EXCEPTION WHEN lock_not_available OR deadlock_detected OR internal_error THEN
-            -- So does Citus say that a worker refused the lock.
-            IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
-              RAISE;
+          IF col.name = from_name AND col.type IS NULL THEN
+            from_type := col.wanted_type;
+            from_kind := col.wanted_kind;
+            from_size := col.wanted_width;
+          ELSIF col.name = to_name THEN
+            to_type := col.type;
+          END IF;
+          IF col.type IS NULL THEN
+            added := added || col.name;
+            -- Values that come back from a wider column need one as wide.
+            clauses := clauses || ARRAY[[format('ADD COLUMN %I %s%s%s%s', col.name,
+              CASE WHEN col.is_kept AND col.kept_width > col.wanted_width THEN col.kept_type ELSE col.wanted_type END,
+              col.wanted_collate, ' DEFAULT ' || col.fill, CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
+                THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END), col.name]];
+            IF col.is_kept THEN
+              returned := returned || ARRAY[[quote_ident(col.name), format(CASE WHEN col.wanted_not_null
+                THEN 'coalesce(a.%1$I, %2$s)' ELSE 'a.%1$I' END, col.name, col.fill)]];
             END IF;
-            FOR held IN holders (stage.mode, asked_at) LOOP
-              RAISE EXCEPTION USING
-                ERRCODE = 'lock_not_available',
-                MESSAGE = format('%s is in use: no %s lock within %s ms', table_name, stage.mode,
-                                 round(extract(epoch FROM stage.budget) * 1000)),
-                DETAIL = coalesce('Held by ' || held.holders, 'Whoever held it has let go since.'),
-                HINT = coalesce('To end what is in the way: ' || held.remedy, 'Try again.');
-            END LOOP;
-          END;
-
-          IF stage.name = 'look' THEN
-            -- 3. to 5. Look, compare with what is wanted, and get the steps.
-            FOR rule IN rules LOOP
-              steps := steps || to_jsonb(rule);
-            END LOOP;
-
-            -- 6. Refuse, with nothing changed.
-            SELECT string_agg(s -> 'words' ->> 0, chr(10) || 'and '), string_agg(DISTINCT s ->> 'advice', chr(10))
-            INTO conflict, remedy
-            FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'conflict';
-            IF conflict IS NOT NULL THEN
-              RAISE EXCEPTION USING MESSAGE = table_name || ' is left as it was: ' || conflict, HINT = remedy;
+            IF col.fill IS DISTINCT FROM col.wanted_value THEN
+              later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col.name,
+                coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), NULL, col.name, NULL]];
             END IF;
-
-            FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' IN ('warning', 'note') LOOP
-              line := concat_ws('. ', step -> 'words' ->> 0, step ->> 'advice');
-              IF step ->> 'phase' = 'warning' THEN
-                RAISE WARNING '%: %', table_name, line;
-              ELSE
-                RAISE NOTICE '%: %', table_name, line;
-              END IF;
-            END LOOP;
-
-            -- An ALTER TABLE after an UPDATE would meet its pending trigger events.
-            -- Citus takes along to its workers what stands in one string with a SET LOCAL.
-            EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                           current_setting('lock_timeout'));
+            IF col.comment IS NOT NULL THEN
+              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name, col.comment),
+                NULL, col.name, NULL]];
+            END IF;
+            CONTINUE;
+          ELSIF col.wanted_type IS NULL THEN
+            gone := gone || col.name;
+            dropped := dropped || quote_ident(col.name);
+            clauses := clauses || ARRAY[[format('DROP COLUMN %I', col.name), col.name]];
+            -- A value is what is not the default with which up would add the column again. As text where the type
+            -- is another by now, or has no operator of its own.
+            holding := holding || format(CASE
+              WHEN col.declared_value IS NULL THEN 't.%1$I IS NOT NULL'
+              WHEN col.type = col.declared_type AND col.type !~ '^(json$|character)' THEN 't.%1$I IS DISTINCT FROM %2$s'
+              ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END, col.name, col.declared_value);
+            CONTINUE;
+          ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
+            OR col.kind = 'integer' AND col.width < col.wanted_width THEN
+            IF col.type <> col.wanted_type THEN
+              remarks := remarks || ARRAY[[format('%s: leave %s as %s, though it was %s: its type has been changed since',
+                table_name, col.name, col.short, col.wanted_short), NULL, 'note']];
+            END IF;
+            CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$' OR col.wanted_type !~ '^(text|jsonb?)$';
+          ELSIF col.width < col.wanted_width THEN
+            clauses := clauses || ARRAY[[format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
+              col.collate_as), col.name]];
+          ELSIF col.width > col.wanted_width THEN
+            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name, col.wanted_type,
+                           col.collate_as);
+            SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched FROM unnest(relations) r;
+            IF col.kind = 'integer' OR touched > rewrite_limit THEN -- each partition is made anew, however small
+              remarks := remarks || ARRAY[[format('%s: leave %s as %s, though it was %s: it would rewrite %s. At a quiet '
+                'hour: %s;', table_name, col.name, col.short, col.wanted_short, pg_size_pretty(touched), line), NULL, 'note']];
+            ELSE -- fails where a value does not fit, or a view needs it
+              later := later || ARRAY[[line, NULL, col.name, 'may fail']];
+            END IF;
           END IF;
 
-          -- 9. Check: nothing may be left to do. (What is to be forgotten is what the check compares with.)
-          IF stage.name = 'forget' AND jsonb_array_length(steps) > 0 THEN
-            FOR rule IN rules LOOP
-              CONTINUE WHEN rule.sql IS NULL OR rule.phase = 'forget';
-              applies := rule.only_if IS NULL;
-              IF NOT applies THEN
-                EXECUTE rule.only_if INTO applies;
-              END IF;
-              IF applies THEN
-                RAISE EXCEPTION USING
-                  MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s',
-                                   table_name, array_to_string(rule.words, '; ')),
-                  HINT = 'Is it a default? Declare it in the words in which the server prints it. '
-                         'Otherwise please report it, with what plan shows.';
-              END IF;
-            END LOOP;
+          -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
+          IF col.kind = col.wanted_kind
+            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS DISTINCT FROM
+                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') THEN
+            clauses := clauses || ARRAY[[format('ALTER COLUMN %I %s', col.name,
+              coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), col.name]];
           END IF;
-
-          -- 7. and 8. The steps, in their order. One without SQL refuses where its condition holds.
-          FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = stage.name LOOP
-            applies := step ->> 'only_if' IS NULL;
-            IF NOT applies THEN
-              EXECUTE step ->> 'only_if' INTO applies;
+          IF col.not_null AND NOT col.wanted_not_null THEN
+            clauses := clauses || ARRAY[[format('ALTER COLUMN %I DROP NOT NULL', col.name), col.name]];
+          ELSIF col.wanted_not_null AND (NOT col.not_null OR col.unproved AND NOT col.wanted_unproved) THEN
+            line := format(CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
+                                WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
+                                ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col.name, col.null_name);
+            IF col.fill IS NOT NULL OR col.wanted_unproved THEN
+              clauses := clauses || ARRAY[[line, col.name]];
+            ELSE -- nothing says what a NULL that has come since could be filled with
+              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), NULL, col.name, 'may fail']];
             END IF;
-            IF applies AND step ->> 'sql' IS NULL THEN
-              RAISE EXCEPTION USING
-                MESSAGE = table_name || ' is left as it was: ' || (step -> 'words' ->> 0), HINT = step ->> 'advice';
-            ELSIF applies THEN
-              statement := step ->> 'sql';
-              EXECUTE format('SET LOCAL lock_timeout = %L',
-                             ceil(greatest(1, extract(epoch FROM budget_left) * 1000)));
-              BEGIN
-                -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
-                BEGIN
-                  PERFORM set_config('search_path', session_path, true);
-                  EXECUTE statement;
-                EXCEPTION WHEN not_null_violation THEN
-                  -- A NULL has come since the batches that filled them.
-                  SELECT concat(string_agg(s ->> 'sql' || '; ', ''), statement) INTO statement
-                  FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'refill';
-                  PERFORM set_config('search_path', session_path, true);
-                  EXECUTE statement;
-                END;
-                GET DIAGNOSTICS touched = ROW_COUNT;
-                PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-              EXCEPTION WHEN lock_not_available OR internal_error THEN
-                -- So does Citus say that a worker refused the lock.
-                IF SQLSTATE = 'XX000' AND SQLERRM NOT LIKE 'failure on connection marked as essential%' THEN
-                  RAISE;
-                END IF;
-                RAISE EXCEPTION USING
-                  ERRCODE = 'lock_not_available',
-                  MESSAGE = format('%s is left as it was: no lock in time to: %s', table_name, step -> 'words' ->> 0),
-                  DETAIL = 'A transaction holds another table that this needs '
-                           '(an archive, perhaps, or one that a foreign key names).',
-                  HINT = 'Try again.';
-              WHEN data_exception OR integrity_constraint_violation THEN
-                -- The server's own words would show the value.
-                GET STACKED DIAGNOSTICS line = CONSTRAINT_NAME;
-                RAISE EXCEPTION USING
-                  ERRCODE = SQLSTATE,
-                  MESSAGE = format('%s is left as it was: a value stands in the way of: %s%s', table_name,
-                                   (SELECT string_agg(word, ', ')
-                                    FROM jsonb_array_elements_text(step -> 'words') word),
-                                   ' (' || nullif(line, '') || ')'),
-                  HINT = 'The statement was: ' || (step ->> 'sql');
-              END;
-              CONTINUE WHEN stage.name = 'batch' AND touched = 0;
-              FOR line IN SELECT jsonb_array_elements_text(step -> 'words') LOOP
-                said := said || format('%s: %s', table_name, replace(line, '{rows}', touched::text));
-              END LOOP;
-            ELSIF step ->> 'otherwise' IS NOT NULL THEN
-              said := said || format('%s: %s', table_name, step ->> 'otherwise');
+            IF col.fill IS NOT NULL AND NOT col.wanted_unproved THEN
+              fills := fills || ARRAY[[quote_ident(col.name), col.fill, quote_ident(col.found_name)]];
             END IF;
-            again := again OR stage.name IN ('stage', 'batch');
-          END LOOP;
-
-          -- A part of the work: the rest begins with a new look, in the transaction after this one.
-          again := again OR stage.name = 'change'
-            AND EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'phase' = 'again');
-          EXIT WHEN again;
+          END IF;
         END LOOP;
-
-        IF NOT EXISTS (SELECT 1 FROM jsonb_array_elements(steps) AS s WHERE s ->> 'sql' IS NOT NULL) THEN
-          said := said || format('%s: nothing to do', table_name);
+        IF giver IS NOT NULL THEN
+          gone := gone || giver;
         END IF;
 
-        -- Leave the transaction as it was found, for somebody who goes on in it.
-        IF NOT alone THEN
-          SELECT 'SET CONSTRAINTS ' || string_agg(constraint_name, ', ') || ' DEFERRED' INTO line
-          FROM (
-            SELECT format('%I.%I', n.nspname, k.conname) AS constraint_name
-            FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-            GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)
-          ) AS deferred;
-          IF line IS NOT NULL THEN
-            EXECUTE line;
+        -- 5. Refuse, with nothing changed: all at once.
+        IF pass = 1 THEN
+          FOR line, detail IN
+            -- A column that differs only in case would be left behind; a child's own be taken for the new one.
+            SELECT format('there is a column %I, which differs from %s only in case', a.attname, b.lower),
+                   format('ALTER TABLE %s RENAME COLUMN %I TO %I;', this.sql_name, a.attname, b.lower || CASE
+                     WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = b.lower)
+                     THEN '_old' ELSE '' END)
+            FROM pg_attribute a CROSS JOIN LATERAL lower(a.attname) b (lower)
+            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND b.lower = ANY (names)
+            UNION ALL
+            SELECT format('%s has a column %I of its own', attrelid::regclass, attname),
+                   format('ALTER TABLE %s RENAME COLUMN %I TO %I;', attrelid::regclass, attname, attname || '_old')
+            FROM pg_attribute
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
+          LOOP
+            conflicts := conflicts || ARRAY[[line, format('Rename it: %s', detail)]];
+          END LOOP;
+          FOR dependent IN dependents LOOP
+            line := CASE WHEN dependent.trigger IS NULL THEN '' ELSE
+              format(' of trigger %I on %s', dependent.trigger, dependent.on_table) END;
+            line := CASE WHEN dependent.by_argument THEN format(
+                'an argument%s names %s, and does not follow a rename', line, dependent.name)
+              ELSE format('function %s%s has %s in its text, and may fail or pass over the column from now on',
+                dependent.function, line, dependent.name) END;
+            IF dependent.is_fatal AND NOT ignore_dependents THEN
+              conflicts := conflicts || ARRAY[[line, 'Make it right under both names (as by to_jsonb(NEW)) and run this '
+                'again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top.']];
+            ELSE
+              remarks := remarks || ARRAY[[line, NULL, 'warning']];
+            END IF;
+          END LOOP;
+          IF conflicts <> '{}' THEN
+            RAISE EXCEPTION USING
+              MESSAGE = format('%s is left as it was: %s', table_name,
+                (SELECT string_agg(conflicts[i][1], chr(10) || 'and ') FROM generate_subscripts(conflicts, 1) i)),
+              HINT = (SELECT string_agg(DISTINCT conflicts[i][2], chr(10)) FROM generate_subscripts(conflicts, 1) i);
           END IF;
         END IF;
-        EXECUTE format('SET LOCAL lock_timeout = %L', found_lock_timeout);
-        IF on_citus THEN
-          SET LOCAL citus.propagate_set_commands TO DEFAULT;
-          SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
+
+        -- 6. The steps, in their order.
+        steps := '{}';
+        -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none" under
+        -- the new name, so that the next up does not take the old value for one that never moved.
+        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL AND EXISTS (
+          SELECT FROM pg_attribute
+          WHERE attrelid = target AND attname = declaration -> 'rename' ->> 'move_where' AND atttypid = 'bool'::regtype) THEN
+          steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL AND t.%6$I',
+            this.sql_name, to_name, none, kept.sql_name, this.matches, declaration -> 'rename' ->> 'move_where'),
+            NULL, to_name, NULL]];
         END IF;
-        -- What has been done, a line each, to be said afterwards: a NOTICE wakes its reader, while everybody waits.
-        PERFORM set_config('table_change.said', array_to_string(said, chr(10)), true),
-                set_config('table_change.again', again::text, true),
-                set_config('table_change.target', '', true),
-                set_config('row_security', found_row_security, true),
-                set_config('standard_conforming_strings', found_strings, true),
-                set_config('search_path', found_path, true);
-      END;
-      RAISE NOTICE '%', pg_catalog.current_setting('table_change.said');
-      EXIT;
-    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-      GET STACKED DIAGNOSTICS
-        message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        IF holding <> '{}' THEN
+          line := array_to_string(holding, ' OR ');
+          detail := concat_ws(', ', this.key_read, array_to_string(dropped, ', '));
+          steps := steps || ARRAY[[
+            format('CREATE TABLE %s AS SELECT %s FROM %s t WHERE false; ', archive.sql_name, detail, this.sql_name)
+              || format('ALTER TABLE %s ADD PRIMARY KEY (%s)', archive.sql_name, this.key) || archive.closing
+              || format('; INSERT INTO %s SELECT %s FROM %s t WHERE %s', archive.sql_name, detail, this.sql_name, line),
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line), NULL, NULL]];
+        END IF;
+        IF giver IS NOT NULL THEN
+          steps := steps || ARRAY[[format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker),
+            NULL, taker, NULL]];
+        END IF;
+        IF is_filled IS NOT TRUE THEN
+          FOR i IN 1 .. cardinality(fills) / 3 LOOP
+            steps := steps || ARRAY[[format('UPDATE %s SET %s = %s WHERE %2$s IS NULL', this.sql_name, fills[i][1],
+              fills[i][2]), NULL, fills[i][1], NULL]];
+          END LOOP;
+        END IF;
+        IF clauses <> '{}' THEN
+          steps := steps || ARRAY[[format('ALTER TABLE %s %s', this.sql_name,
+            (SELECT string_agg(clauses[i][1], ', ' ORDER BY i) FROM generate_subscripts(clauses, 1) i)),
+            NULL, NULL, 'clauses']];
+        END IF;
+        -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
+        -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
+        IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
+          later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s', this.sql_name, from_name,
+            to_name, from_type, format(CASE
+              WHEN from_type = to_type THEN '%1$I IS NOT NULL'
+              WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
+              WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
+              ELSE 'false' END, to_name, from_size,
+              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*)? *\]$')), NULL, from_name, NULL]];
+        END IF;
+        steps := steps || later;
+        IF returned <> '{}' THEN
+          SELECT string_agg(format('%s = %s', returned[i][1], returned[i][2]), ', '),
+                 string_agg(format('t.%s::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
+                                   returned[i][1], returned[i][2]), ' AND ')
+          INTO line, detail
+          FROM generate_subscripts(returned, 1) i;
+          steps := steps || ARRAY[
+            [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, line, kept.sql_name,
+                    this.matches), NULL, NULL, NULL],
+            -- What is back must not come back once more, when it is spent. A trigger may have kept a row as it was.
+            [CASE WHEN EXISTS (
+                SELECT FROM pg_attribute
+                WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> 'archived_from'
+                  AND NOT quote_ident(attname) = ANY (returned) AND NOT attname = ANY (this.key_names))
+              THEN format('UPDATE %s a SET %s FROM %s t WHERE ', kept.sql_name,
+                (SELECT string_agg(format('%s = NULL', returned[i][1]), ', ') FROM generate_subscripts(returned, 1) i),
+                this.sql_name)
+              ELSE format('DELETE FROM %s a USING %s t WHERE ', kept.sql_name, this.sql_name) END
+              || concat_ws(' AND ', this.matches, detail), NULL, NULL, NULL],
+            [format('DROP TABLE %s', kept.sql_name), format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name),
+             NULL, NULL]];
+        END IF;
+
+        IF pass = 1 AND steps <> '{}' THEN
+          -- NULLs of a large table are filled before the lock, in transactions of their own.
+          IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT dry AND NOT this.is_forced AND NOT on_citus
+            AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+            fill_now := true;
+            EXIT try;
+          END IF;
+          is_work := true;
+          IF this.is_forced THEN
+            steps := ARRAY[[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', this.sql_name), NULL, NULL, NULL]]
+              || steps || ARRAY[[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name), NULL, NULL, NULL]];
+          END IF;
+          steps := (
+            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL, NULL, 'lock']
+                             ORDER BY n) FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
+          lock_mode := 'ACCESS EXCLUSIVE';
+          said := said || remarks;
+        ELSIF pass = 2 THEN
+          -- 7. Check: nothing may be left to do.
+          FOR i IN 1 .. cardinality(steps) / 4 LOOP
+            IF is_work AND NOT dry AND steps[i][4] IS DISTINCT FROM 'may fail' THEN
+              RAISE EXCEPTION USING
+                MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s', table_name,
+                                 steps[i][1]),
+                HINT = 'Is it a default? Declare it in the words in which the server prints it.';
+            END IF;
+          END LOOP;
+          steps := '{}';
+          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL, NULL, NULL]];
+        END IF;
+
+        -- 8. The write that is tried: on the new shape, and where it fails there, in the next try on the old one.
+        -- Not the other way round: a session keeps the plans of a trigger for the shape that they were made for.
+        IF NOT dry AND NOT on_citus AND NOT is_known AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
+          OPEN writes;
+          FETCH writes INTO doing;
+          CLOSE writes;
+          BEGIN
+            PERFORM set_config('row_security', found_rls, true), set_config('search_path', path, true);
+            EXECUTE doing;
+            RAISE SQLSTATE 'TC000';
+          EXCEPTION
+            WHEN SQLSTATE 'TC000' THEN -- it works, and is undone
+              IF pass = 1 THEN
+                RAISE EXCEPTION USING
+                  MESSAGE = format('%s is left as it was: a write that works would fail from then on: %s', table_name,
+                                   broken[1]),
+                  DETAIL = broken[2],
+                  HINT = 'Make the trigger work with both shapes (as by to_jsonb(NEW)), or add the columns to its table, '
+                    'and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script '
+                    'ignore_dependents at its top.';
+              END IF;
+            WHEN lock_not_available OR deadlock_detected THEN
+              RAISE;
+            WHEN OTHERS THEN
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT;
+              is_known := pass = 1 OR ignore_dependents;
+              broken := ARRAY[
+                -- The server's own words may show a value.
+                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE) ELSE SQLERRM END,
+                concat((SELECT string_agg(format('Trigger %I, function %I. ', tgname, proname), '' ORDER BY tgname)
+                        FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
+                        WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+                          AND (lanname = 'c' OR position(format('function %s(', proname) IN detail) > 0
+                            OR position(format('.%s(', proname) IN detail) > 0)),
+                       'The write: ', doing, chr(10), split_part(detail, chr(10) || 'SQL statement "UPDATE', 1))];
+          END;
+          IF broken IS NOT NULL AND NOT is_known THEN
+            RAISE SQLSTATE 'TC001'; -- undo all
+          ELSIF broken IS NOT NULL THEN
+            said := said || ARRAY[[format('a write fails %s: %s. %s', CASE WHEN ignore_dependents
+              THEN 'from now on' ELSE 'without the change as well' END, broken[1], broken[2]), NULL, 'warning']];
+          END IF;
+        END IF;
+
+        FOR i IN 1 .. cardinality(steps) / 4 LOOP
+          step := ARRAY[steps[i][1], steps[i][2], steps[i][3], steps[i][4]];
+          doing := step[1];
+          touched := 0;
+          IF step[2] IS NOT NULL AND (doing IS NULL OR NOT dry) THEN
+            EXECUTE step[2] INTO applies;
+            CONTINUE WHEN NOT applies;
+          END IF;
+          IF doing IS NULL THEN
+            RAISE EXCEPTION USING
+              MESSAGE = format('%s is left as it was: %s holds values that would be dropped, and the table has no '
+                               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')),
+              HINT = 'Add a primary key, or save and clear the values yourself.';
+          ELSIF NOT dry THEN
+            EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));
+            asked := clock_timestamp();
+            BEGIN
+              -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
+              PERFORM set_config('search_path', path, true);
+              EXECUTE doing;
+              GET DIAGNOSTICS touched = ROW_COUNT;
+              PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+            EXCEPTION
+              WHEN lock_not_available OR deadlock_detected OR internal_error THEN
+                RAISE;
+              WHEN OTHERS THEN
+                GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
+                IF SQLSTATE ~ '^2[23]' THEN -- the server's own words would show it
+                  line := concat('a value stands in the way', ' (' || nullif(line, '') || ')');
+                  detail := '';
+                ELSE
+                  line := SQLERRM;
+                END IF;
+                IF step[4] = 'may fail' THEN
+                  said := said || ARRAY[[format('%s: left as it is, as %s. At a quiet hour: %s;', table_name, line, doing),
+                    NULL, 'note']];
+                  CONTINUE;
+                END IF;
+                RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
+                  MESSAGE = format('%s is left as it was: %s', table_name, line),
+                  HINT = concat(CASE SQLSTATE
+                    WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename it or drop it. '
+                    WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
+                    WHEN '0A000' THEN 'Drop what uses the column or the table''s row type, run this again, and create it anew. '
+                    END, 'The statement was: ', doing);
+            END;
+            IF step[4] = 'lock' THEN
+              budget := budget - (clock_timestamp() - asked);
+            END IF;
+          END IF;
+          IF step[4] = 'clauses' THEN
+            FOR j IN 1 .. cardinality(clauses) / 2 LOOP
+              said := said || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, clauses[j][1]), clauses[j][2], NULL]];
+            END LOOP;
+          ELSIF dry OR step[4] IS DISTINCT FROM 'lock' THEN
+            said := said || ARRAY[[concat(doing, CASE WHEN dry THEN ';' || coalesce(' -- only if: ' || step[2], '')
+              WHEN touched > 0 OR doing ~ '^(UPDATE|DELETE) ' THEN format(' (%s rows)', touched) END), step[3], NULL]];
+          END IF;
+        END LOOP;
+      END LOOP;
+      IF kept.oid IS NOT NULL AND NOT dry THEN
+        said := said || ARRAY[[format('%s: %s stays: it holds values that are not back, as of rows that are gone. Look '
+          'into it, then drop it', table_name, kept.sql_name), NULL, 'note']];
+      END IF;
+      IF NOT is_work THEN
+        said := said || ARRAY[[format('%s: nothing to do', table_name), NULL, 'note']];
+      END IF;
+      is_done := true;
+    EXCEPTION
+      WHEN SQLSTATE 'TC001' THEN NULL;
+      WHEN not_null_violation THEN
+        IF is_filled IS NOT TRUE THEN
+          RAISE;
+        END IF;
+        is_filled := NULL; -- some have come since
+      WHEN lock_not_available OR deadlock_detected OR internal_error THEN
+        -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
+        IF SQLSTATE = 'XX000' AND SQLERRM !~ '^(tuple concurrently|failure on connection marked as essential)' THEN
+          RAISE;
+        END IF;
+        failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %' THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
+                        ELSE format('%s is left as it was: no lock in time to: %s', table_name, doing) END;
+    END;
+    EXIT WHEN is_done;
+
+    IF failure IS NOT NULL THEN
+      OPEN holders;
+      FETCH holders INTO holding_it;
+      CLOSE holders;
       sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
-      IF clock_timestamp() + sleep > started + deadline THEN
+      IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING
           ERRCODE = 'lock_not_available',
-          MESSAGE = message,
-          DETAIL = detail,
-          HINT = format('%s Given up after %s tries; nothing has changed, and nothing is locked. '
-                        'To wait longer, change "deadline" at the top.', hint, tries);
+          MESSAGE = failure,
+          DETAIL = coalesce('Held by ' || holding_it.names, 'Whoever held it has let go since.'),
+          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE '
+                        'in seconds, in a script deadline at its top.',
+                        'To end what is in the way: ' || holding_it.remedy || chr(10), tries,
+                        round(extract(epoch FROM clock_timestamp() - started)::numeric, 1));
       END IF;
-      RAISE NOTICE '%. Try %; the next one in % s. %',
-        message, tries, round(extract(epoch FROM sleep)::numeric, 1), detail;
+      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries, round(extract(epoch FROM sleep)::numeric, 1),
+        coalesce('Held by ' || holding_it.names, 'Whoever held it has let go since.');
       PERFORM pg_sleep(extract(epoch FROM sleep));
-      PERFORM set_config('search_path', path, true);
-    END;
+    END IF;
+    IF alone THEN
+      COMMIT; -- every try is a transaction and a snapshot of its own
+    END IF;
+
+    IF fill_now THEN
+      is_filled := true;
+      FOREACH step SLICE 1 IN ARRAY fills LOOP
+        filled := 0;
+        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) ANY ($1) AND %2$s IS NULL',
+                                   this.sql_name, step[3], step[2]);
+        FOR tids IN EXECUTE pg_catalog.format(
+          'SELECT pg_catalog.array_agg(ctid) FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n '
+          'FROM %s WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, step[3], batch)
+        LOOP
+          BEGIN
+            SET LOCAL lock_timeout = '200ms';
+            EXECUTE doing USING tids;
+            GET DIAGNOSTICS touched = ROW_COUNT;
+            filled := filled OPERATOR(pg_catalog.+) touched;
+          EXCEPTION WHEN OTHERS THEN NULL; -- what stands in the way is met again, behind the lock
+          END;
+          COMMIT;
+        END LOOP;
+        RAISE NOTICE '% (% rows, % at a time, while everybody works on)', doing, filled, batch;
+      END LOOP;
+      started := pg_catalog.clock_timestamp();
+    END IF;
   END LOOP;
-EXCEPTION WHEN query_canceled THEN
-  RAISE EXCEPTION USING
-    ERRCODE = 'query_canceled',
-    MESSAGE = SQLERRM,
-    HINT = 'Nothing has changed. If it was statement_timeout: SET statement_timeout = 0; then run it again.';
+
+  -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
+  IF alone AND NOT dry THEN
+    COMMIT;
+    IF is_work AND pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.<>) '' THEN
+      -- Its COMMIT waits for the standby, and so for all that was done before.
+      PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');
+    END IF;
+  ELSE -- leave the transaction as it was found
+    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
+    FROM (SELECT format('%I.%I', n.nspname, k.conname) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+          GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)) deferred (name);
+    IF line IS NOT NULL AND NOT dry THEN
+      EXECUTE line;
+    END IF;
+    EXECUTE format('SET LOCAL lock_timeout = %L', found_wait);
+    IF on_citus THEN
+      SET LOCAL citus.propagate_set_commands TO DEFAULT;
+      SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
+    END IF;
+    PERFORM set_config('row_security', found_rls, true), set_config('standard_conforming_strings', found_quotes, true),
+            set_config('search_path', found_path, true);
+  END IF;
+  FOREACH step SLICE 1 IN ARRAY said LOOP
+    IF step[3] IS NULL THEN
+      RAISE NOTICE USING MESSAGE = step[1], COLUMN = coalesce(step[2], '');
+    ELSIF step[3] OPERATOR(pg_catalog.=) 'note' THEN
+      RAISE NOTICE USING MESSAGE = step[1];
+    ELSE
+      RAISE WARNING USING MESSAGE = step[1];
+    END IF;
+  END LOOP;
 END
 $program$;
-
--- The report: a row a column.
-WITH concerned (place, name) AS (
-  VALUES
-    (1, 'failed_login_attempts'::pg_catalog.name),
-    (2, 'account_locked_until'::pg_catalog.name),
-    (3, 'password_reset_token'::pg_catalog.name),
-    (4, 'password_reset_token_expires'::pg_catalog.name),
-    (5, 'last_password_change'::pg_catalog.name),
-    (6, 'email_verification_token'::pg_catalog.name),
-    (7, 'email_verified'::pg_catalog.name),
-    (8, 'email_verified_at'::pg_catalog.name),
-    (9, 'auth_provider'::pg_catalog.name),
-    (10, 'external_id'::pg_catalog.name),
-    (11, 'mfa_backup_codes'::pg_catalog.name),
-    (12, 'backup_codes'::pg_catalog.name)
-),
-relation (role, oid) AS (
-  SELECT 'now', pg_catalog.to_regclass('user_profiles')::pg_catalog.oid
-  UNION ALL
-  SELECT 'before', b.oid
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class b ON b.relnamespace = c.relnamespace
-  WHERE c.oid = pg_catalog.to_regclass('user_profiles')::pg_catalog.oid AND b.relname = 'user_profiles_0016_before'
-),
-shape (role, name, type, not_null, default_value) AS (
-  SELECT r.role, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
-         pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-  FROM relation r
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-)
-SELECT concerned.name AS column_name,
-       now.type,
-       CASE WHEN now.not_null THEN 'no' WHEN NOT now.not_null THEN 'yes' END AS nullable,
-       now.default_value,
-       CASE
-         WHEN before.oid IS NOT NULL THEN 'not taken back'
-         WHEN now.type IS NOT NULL THEN 'stays (this change did not add it)'
-         WHEN concerned.name = 'mfa_backup_codes'
-              AND EXISTS (SELECT 1 FROM shape s WHERE s.role = 'now' AND s.name = 'backup_codes')
-         THEN 'under its old name, backup_codes'
-         ELSE 'not there (removed, or never added)'
-       END AS what_was_done
-FROM concerned
-LEFT JOIN shape now ON now.role = 'now' AND now.name = concerned.name
-LEFT JOIN shape was ON was.role = 'before' AND was.name = concerned.name
-LEFT JOIN shape old ON old.role = 'before' AND old.name = 'backup_codes' AND concerned.name = 'mfa_backup_codes'
-LEFT JOIN relation before ON before.role = 'before'
-ORDER BY concerned.place;

@@ -57,8 +57,6 @@ export interface Change extends Omit<Declaration, 'add'> {
   readonly before: string;
   readonly upArchive: string;
   readonly downArchive: string;
-  /** At the end of a column's name while it is put aside, with values on their way to or from the archive. */
-  readonly asideSuffix: string;
 }
 
 // PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
@@ -150,6 +148,5 @@ export function checked(declaration: Declaration): Change {
     before: `${table}_${id}_before`,
     upArchive: `${table}_${id}_up_archive`,
     downArchive: `${table}_${id}_down_archive`,
-    asideSuffix: `_${id}_aside`,
   };
 }

@@ -1,25 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import { type Connection, explained, withConnection } from './connection';
+import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
-import { type BatchBegun, beginBatch, endBatch } from './program/batch';
-import type { Direction } from './program/look';
-import { policy, sleepAfter } from './program/policy';
-import { program } from './program/program';
-import { chosen, ownClient, type Session, watch } from './session';
+import { policy } from './program/policy';
+import { type Direction, type Options, program, tableName } from './program/program';
 import { UserError } from './user-error';
 
 /** What a run takes from outside. */
-export interface Surroundings {
+export interface Surroundings extends Options {
   /** Shows one line to the user. */
   readonly report: (line: string) => void;
-  /** Resolves after so many milliseconds, or when the signal aborts. */
-  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** How long new tries are begun, in milliseconds. */
-  readonly deadline: number;
-  /** Go on although a trigger function reads a column that changes its name. */
-  readonly ignoreDependents: boolean;
 }
 
 /**
@@ -37,14 +27,17 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
   }
   return {
     report: env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log,
-    sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
     deadline: Number(seconds) * 1000,
     ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
   };
 }
 
+/** An advisory lock that marks a transaction in which we migrate: `plan` tells a stale Knex lock by it. */
+export const advisoryKey = 7_016;
+
 /**
- * Makes the change, or takes it back: sends the program, one statement a try, until nothing is left to do.
+ * Makes the change, or takes it back: sends the program, on a connection of its own where there is one, and shows
+ * what it says.
  *
  * @param knex what Knex hands to a migration
  * @throws UserError: a refusal, a lost connection, an interruption, a table that was in use until the deadline
@@ -55,31 +48,30 @@ export async function run(
   direction: Direction,
   around: Surroundings = surroundings(),
 ): Promise<void> {
-  const { interrupted, stopListening } = interruption();
   const own = ownClient(knex);
   // Opened while the first connection still looks.
   const opening = own.acquireConnection().catch((error: Error) => error);
   try {
     await withConnection(knex, async (batch) => {
-      const { rows } = await batch.query<BatchBegun>(beginBatch(change));
-      const [{ holds, settings } = { holds: false, settings: [] }] = rows;
-      const session = await chosen(knex, batch, opening, holds, around.report);
-      await untilDone(
-        session,
-        batch,
-        program(change, direction, { ...around, inBatches: session.commits }),
-        interrupted,
-        around,
-      );
-      await batch.query(endBatch, [JSON.stringify(settings)]);
-      if (interrupted.aborted) {
-        around.report(`${interrupted.reason} came too late: the work on ${change.table} is done.`);
+      const { rows } = await batch.query<{ holds: boolean }>(beginBatch(change));
+      const opened = await opening;
+      let connection = batch;
+      if (knex.isTransaction && rows[0]?.holds) {
+        around.report(
+          'An earlier migration of this batch holds the table: the change is made in its transaction.',
+        );
+      } else if (opened instanceof Error) {
+        around.report(
+          `The change is made on Knex's own connection, as there is no second one: ${opened.message}`,
+        );
+      } else {
+        connection = opened;
       }
+      await send(connection, batch, program(change, direction, around), around.report);
     });
   } catch (error) {
     throw explained(error);
   } finally {
-    stopListening();
     const opened = await opening;
     if (!(opened instanceof Error)) await own.releaseConnection(opened);
     // Knex has work to do while the server ends the connection.
@@ -87,93 +79,102 @@ export async function run(
   }
 }
 
-/** The first SIGINT or SIGTERM ends the work in order. The second one ends the process. */
-function interruption(): { interrupted: AbortSignal; stopListening: () => void } {
-  const stop = new AbortController();
-  const stopListening = () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-  const onSignal = (signal: NodeJS.Signals) => {
-    stopListening();
-    stop.abort(signal);
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  return { interrupted: stop.signal, stopListening };
-}
-
-async function untilDone(
-  { connection, tryOnce }: Session,
+/**
+ * Sends statements by the simple protocol, reports each notice, and ends them at SIGINT or SIGTERM: a second signal
+ * ends the process.
+ *
+ * @param batch another connection, or the same where there is none
+ */
+export async function send(
+  connection: Connection,
   batch: Connection,
-  statement: string,
-  interrupted: AbortSignal,
-  { report, sleep, deadline }: Surroundings,
+  statements: string,
+  report: (line: string) => void,
 ): Promise<void> {
-  const cancel = () => {
-    if (batch === connection) return;
-    batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
+  let interrupted: NodeJS.Signals | undefined;
+  const onSignal = (signal: NodeJS.Signals) => {
+    interrupted = signal;
+    stopListening();
+    if (batch === connection) connection.end().catch(() => undefined);
+    else batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
   };
-  // A later try says much of what an earlier one has said.
-  const told = new Set<string>();
-  const tell = (line: string) => {
-    if (!told.has(line)) report(line);
-    told.add(line);
-  };
+  const stopListening = () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
-    tell(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
-  interrupted.addEventListener('abort', cancel);
+    report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   connection.on('notice', onNotice);
-  let started = performance.now();
-  // Without batches a try leaves everything behind, or nothing.
-  let left = 'Nothing has changed, and nothing is locked.';
+  const stopWatching = watch(connection, batch);
   try {
-    for (let tries = 1; ; tries++) {
-      if (interrupted.aborted) throw new UserError(`${interrupted.reason}: ended. ${left}`);
-      const stopWatching = watch(connection, batch);
-      const { said, again, failure } = await tryOnce(statement)
-        .then(
-          (tried) => ({ ...tried, failure: undefined }),
-          (failure: DatabaseError) => ({ said: '', again: false, failure }),
-        )
-        .finally(stopWatching);
-      for (const line of said.split('\n').filter(Boolean)) tell(line);
-      if (again) {
-        left = 'What is done so far stays, and nothing is locked: the same command again goes on from there.';
-        started = performance.now();
-        tries = 0;
-        continue;
-      }
-      if (!failure) return;
-      const isInUse = failure.code === '55P03' || failure.code === '40P01';
-      if (!isInUse && !(interrupted.aborted && failure.code === '57014')) throw explained(failure, left);
-      if (interrupted.aborted) continue;
-      const pause = sleepAfter(tries) * (1 + policy.jitter * (2 * Math.random() - 1));
-      const waited = performance.now() - started;
-      if (waited + pause > deadline) throw gaveUp(failure, tries, waited, deadline, left);
-      report(`${failure.message}. Try ${tries}; the next one in ${seconds(pause)} s. ${failure.detail}`);
-      await sleep(pause, interrupted);
-    }
+    await connection.query(statements);
+    if (interrupted) report(`${interrupted} came too late: the work is done.`);
+  } catch (error) {
+    if (!interrupted) throw error;
+    throw new UserError(
+      `${interrupted}: ended (${(error as DatabaseError).message}). The change is made, or not begun; NULLs that were filled stay filled, and\n` +
+        'nothing is locked. The same command again goes on from there.',
+    );
   } finally {
-    interrupted.removeEventListener('abort', cancel);
+    stopWatching();
     connection.off('notice', onNotice);
+    stopListening();
   }
 }
 
-function gaveUp(
-  { message, detail, hint }: DatabaseError,
-  tries: number,
-  waited: number,
-  deadline: number,
-  left: string,
-) {
-  return new UserError(
-    [
-      message,
-      detail,
-      hint,
-      `Given up after ${tries} tries in ${seconds(waited)} s. ${left}`,
-      `To wait longer, in seconds: MIGRATION_LOCK_DEADLINE=${Math.max(600, Math.ceil(deadline / 1000) * 5)}`,
-    ].join('\n'),
-  );
+/**
+ * A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. Knex asks
+ * it for the version, which a pooler that has no second connection to the server does not answer.
+ */
+function ownClient(knex: Knex): KnexClient {
+  const { config, constructor: Client }: KnexClient = knex.client;
+  const limit = policy.secondConnection;
+  return new Client({
+    ...config,
+    acquireConnectionTimeout: limit,
+    pool: { ...config.pool, min: 0, max: 1, acquireTimeoutMillis: limit, createTimeoutMillis: limit },
+  });
 }
 
-function seconds(ms: number): string {
-  return (ms / 1000).toFixed(1);
+/**
+ * Asked once on the connection of Knex's batch, under whatever search_path it has: so everything is qualified.
+ * Marks the transaction. Lifts, for this transaction, the limits that would end it while it idles, and has the
+ * server notice within half a minute that we are gone: it would hold Knex's lock until then. (Servers before 9.6
+ * and 17 do not know each of the limits.) Tells whether it holds a lock on the table or a part of it: then any other
+ * connection would wait for us in vain.
+ */
+function beginBatch(change: Change): string {
+  return `
+WITH RECURSIVE tree (oid) AS (
+  SELECT pg_catalog.to_regclass('${tableName(change).replaceAll("'", "''")}')::pg_catalog.oid
+  UNION ALL
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON t.oid OPERATOR(pg_catalog.=) i.inhparent
+)
+SELECT pg_catalog.pg_advisory_xact_lock_shared(${advisoryKey}),
+       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, wanted.setting, true)) FROM pg_catalog.pg_settings s
+        JOIN (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+                     ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
+             ) AS wanted (name, setting) ON wanted.name OPERATOR(pg_catalog.=) s.name),
+       EXISTS (
+         SELECT 1 FROM pg_catalog.pg_locks l JOIN tree t ON t.oid OPERATOR(pg_catalog.=) l.relation
+         WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+       ) AS holds`;
+}
+
+/**
+ * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for
+ * ever. While the one works the other is asked for an answer.
+ */
+function watch(connection: Connection, batch: Connection): () => void {
+  if (connection === batch) return () => undefined;
+  let silence: NodeJS.Timeout | undefined;
+  const pulse = setInterval(async () => {
+    if (silence) return;
+    silence = setTimeout(() => void Promise.allSettled([connection.end(), batch.end()]), policy.silence);
+    await batch.query('SELECT 1').catch(() => undefined);
+    clearTimeout(silence);
+    silence = undefined;
+  }, policy.pulse);
+  return () => {
+    clearInterval(pulse);
+    clearTimeout(silence);
+  };
 }

@@ -1,60 +1,109 @@
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import { explained, withConnection } from '../connection';
+import type { NoticeMessage } from 'pg-protocol/dist/messages';
+import { type Connection, explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
-import { holders } from '../program/lock';
 import { policy } from '../program/policy';
-import { aim, refusals, tableName } from '../program/table';
+import { type Direction, program, tableName } from '../program/program';
+import { surroundings } from '../run';
 import { UserError } from '../user-error';
 
-/** A look at the table, under a search_path on which no name can be somebody else's. */
+/** A statement that the program would send. */
+export interface Step {
+  readonly statement: string;
+  /** The column that it is about; null where it is about none, or more than one. */
+  readonly column: string | null;
+}
+
+/** What the program says that it would do. */
+export interface DryRun {
+  readonly steps: readonly Step[];
+  /** What it leaves as it is, and why. */
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  /** Why it would refuse, and what to do; null where it would not. */
+  readonly refusal: string | null;
+}
+
+/** A look at the table that locks nothing which a reader does not lock. */
 export interface Look {
   /** Which database, for a reader. */
   readonly database: string;
-  /** Why this role may not change the table here, though it may look. */
-  readonly refusals: readonly { readonly problem: string; readonly advice: string }[];
-  /** The rows of one of the program's queries. */
+  readonly dryRun: (direction: Direction) => Promise<DryRun>;
+  /**
+   * The rows of a query, under a search_path on which no name can be somebody else's. The table's oid is $1 in it,
+   * `values` are $2 and so on.
+   */
   readonly rows: <Row extends object>(query: string, ...values: readonly string[]) => Promise<Row[]>;
 }
 
-/**
- * Gives what `work` reads, in a transaction that is rolled back.
- *
- * @throws UserError where there is no table to look at
- */
+/** @throws UserError where there is no table to look at */
 export async function looking<T>(knex: Knex, change: Change, work: (look: Look) => Promise<T>): Promise<T> {
-  // Inside the caller's transaction a BEGIN would be ignored, and our ROLLBACK would end theirs.
-  const [begin, end] = knex.isTransaction
-    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
-    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
   return withConnection(knex, async (connection) => {
-    const rows: Look['rows'] = async (query, ...values) => (await connection.query(query, [...values])).rows;
-    const aimed = `${begin}; SELECT ${aim(change)}; SET LOCAL search_path = pg_catalog, pg_temp`;
+    // Inside the caller's transaction a BEGIN would be ignored, and our ROLLBACK would end theirs.
+    const [begin, end] = knex.isTransaction
+      ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
+      : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
+    const within = async <R>(settings: string, ask: () => Promise<R>) => {
+      try {
+        await connection.query(`${begin}; ${settings}`);
+        return await ask();
+      } finally {
+        await connection.query(end).catch(() => undefined);
+      }
+    };
+    const { database = '', host, port, user = '' } = connection;
+    let target = '';
     try {
-      // The server's own functions (pg_get_expr, pg_relation_size) read the table under ACCESS SHARE.
-      await connection.query(
-        `${aimed}; SET LOCAL row_security = off; SET LOCAL lock_timeout = ${policy.lockBudget}`,
-      );
-      const refused = await rows<{ problem: string; advice: string; blind: boolean }>(refusals(change));
-      const blind = refused.find((refusal) => refusal.blind);
-      if (blind) throw new UserError(`${blind.problem}.\n${blind.advice}`);
-      const { database = '', host, port, user = '' } = connection;
       return await work({
         database: `database ${database} at ${host}:${port} as ${user}`,
-        refusals: refused,
-        rows,
+        dryRun: (direction) =>
+          within("SET LOCAL table_change.dry = 'on'", () => dryRun(connection, change, direction)),
+        rows: async (query, ...values) => {
+          target ||= await within('', async () => {
+            const { rows } = await connection.query(
+              'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target',
+              [tableName(change)],
+            );
+            return rows[0].target;
+          });
+          return within(
+            `SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget}`,
+            async () => (await connection.query(query, [target, ...values])).rows,
+          );
+        },
       });
     } catch (error) {
-      if ((error as DatabaseError).code !== '55P03') throw explained(error);
-      await connection.query(`${end}; ${aimed}`);
-      const [held] = (await rows<{ holders: string | null }>(holders("'ACCESS EXCLUSIVE'"))).map((row) =>
-        row.holders ? `Held by ${row.holders}` : 'Whoever held it has let go since.',
-      );
-      throw new UserError(
-        `${tableName(change)} is locked: everybody who reads it waits, and this look would.\n${held}\nTry again when it is free.`,
-      );
-    } finally {
-      await connection.query(end).catch(() => undefined);
+      throw explained(error);
     }
   });
+}
+
+/** Errors after which there is nothing to look at: no such table, no table, locked by somebody. */
+const blind = ['42P01', '42809', '55P03'];
+
+async function dryRun(connection: Connection, change: Change, direction: Direction): Promise<DryRun> {
+  const notices: NoticeMessage[] = [];
+  const onNotice = (notice: NoticeMessage) => notices.push(notice);
+  connection.on('notice', onNotice);
+  let refusal: string | null = null;
+  try {
+    await connection.query(program(change, direction, surroundings()));
+  } catch (error) {
+    const { code = '' } = error as DatabaseError;
+    const shown = explained(error);
+    if (blind.includes(code) || !(shown instanceof UserError)) throw shown;
+    refusal = shown.message;
+  } finally {
+    connection.off('notice', onNotice);
+  }
+  const steps: Step[] = [];
+  const notes: string[] = [];
+  const warnings: string[] = [];
+  for (const { severity, message = '', column } of notices) {
+    if (severity === 'WARNING') warnings.push(message);
+    else if (column === undefined) notes.push(message);
+    else steps.push({ statement: message, column: column || null });
+  }
+  return { steps, notes, warnings, refusal };
 }

@@ -1,9 +1,6 @@
 import type { Knex } from 'knex';
 import type { Change } from '../declaration';
-import { target } from '../program/look';
-import { report } from '../program/report';
-import { type Rule, rules } from '../program/rules';
-import { tableName } from '../program/table';
+import { tableName } from '../program/program';
 import { name as quoted } from '../program/text';
 import { UserError } from '../user-error';
 import { type Look, looking } from './looking';
@@ -19,6 +16,8 @@ export interface Verification {
     /** What is left to be done about it; empty where it is as declared. */
     readonly differs: readonly string[];
   }[];
+  /** What is left to be done about none of them, or cannot be done. */
+  readonly left: readonly string[];
   /** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here that can be read. */
   readonly recorded: boolean | null;
   /** The columns that the role asked for may not read and write. */
@@ -32,56 +31,49 @@ export interface Verification {
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
   const recorded = await isRecorded(knex, change);
   return looking(knex, change, async (look) => {
-    const left = (await look.rows<Rule>(rules(change, 'up'))).filter(
-      ({ phase, sql }) => phase === 'conflict' || (sql !== null && phase !== 'prepare'),
-    );
-    // The one for the way back has the old name as well.
-    const shapes = await look.rows<Shape>(report(change, 'down', target));
-    const names = shapes.map((shape) => shape.column_name).filter((name) => name !== change.rename?.from);
-    const differences = left.flatMap((rule) =>
-      rule.words.map((words, i) => ({ name: rule.columns[i], words: words.replace('{rows} ', '') })),
-    );
-    const others = differences.flatMap(({ name }) => (name && !names.includes(name) ? [name] : []));
-    const columns = [...names, ...new Set(others)].map((name) => ({
+    const { steps, refusal } = await look.dryRun('up');
+    const { columns: declared, rename } = change;
+    const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
+    const shapes = await look.rows<{ name: string; shape: string }>(shapeOf);
+    const others = shapes.flatMap(({ name }) => (name === rename?.from ? [name] : []));
+    const columns = [...names, ...others].map((name) => ({
       name,
-      found: described(shapes.find((shape) => shape.column_name === name)),
-      differs: differences.filter((one) => one.name === name).map(({ words }) => words),
+      found: shapes.find((shape) => shape.name === name)?.shape ?? null,
+      differs: steps
+        .filter(({ column }) => column === name)
+        .map(({ statement }) => statement.replace(/^ALTER TABLE .*? (?=(ADD|ALTER|DROP|RENAME) COLUMN )|;$/g, '')),
     }));
+    const left = [
+      ...(refusal === null ? [] : [refusal]),
+      ...(steps.some(({ column }) => column !== null) ? [] : steps.map(({ statement }) => statement)),
+    ];
+    const isMade = steps.length === 0 && refusal === null;
     const withoutPrivilege = role === undefined ? [] : await unprivileged(look, role, names);
     const result = {
-      asDeclared: left.length === 0 && withoutPrivilege.length === 0,
-      columns,
+      asDeclared: isMade && withoutPrivilege.length === 0,
+      columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
+      left,
       recorded,
       withoutPrivilege,
-      hints: [...(await djangoHint(look, change)), ...typeHint(shapes, change)],
+      hints: [...(await djangoHint(look, change)), ...typeHint(columns, change)],
     };
-    return { ...result, lines: [look.database, ...linesOf(result, change, left.length === 0, role)] };
+    return { ...result, lines: [look.database, ...linesOf(result, change, isMade, role)] };
   });
 }
 
-interface Shape {
-  readonly column_name: string;
-  /** As format_type() prints it; null where the column is missing. */
-  readonly type: string | null;
-  readonly nullable: 'yes' | 'no' | null;
-  readonly default_value: string | null;
-}
-
-function described(shape: Shape | undefined): string | null {
-  if (!shape?.type) return null;
-  return (
-    shape.type +
-    (shape.nullable === 'no' ? ' NOT NULL' : '') +
-    (shape.default_value ? ` DEFAULT ${shape.default_value}` : '')
-  );
-}
+/** Type, nullability and default of each column, as text. */
+const shapeOf = `
+SELECT a.attname AS name, concat(format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END,
+                                 ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS shape
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`;
 
 /** has_column_privilege: a role with column grants gets nothing on a column that is added. */
 async function unprivileged(look: Look, role: string, names: readonly string[]): Promise<string[]> {
   const found = await look.rows<{ attname: string; allowed: boolean }>(
-    `SELECT a.attname, has_column_privilege($1, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($1, a.attrelid, a.attnum, 'UPDATE')
-            AND has_column_privilege($1, a.attrelid, a.attnum, 'INSERT') AS allowed
-     FROM pg_attribute a JOIN pg_roles r ON r.rolname = $1 WHERE a.attrelid = ${target} AND a.attnum > 0 AND NOT a.attisdropped`,
+    `SELECT a.attname, has_column_privilege($2, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($2, a.attrelid, a.attnum, 'UPDATE')
+            AND has_column_privilege($2, a.attrelid, a.attnum, 'INSERT') AS allowed
+     FROM pg_attribute a JOIN pg_roles r ON r.rolname = $2 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`,
     role,
   );
   if (found.length === 0)
@@ -95,11 +87,11 @@ async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]>
   const [table] = await rows<{ name: string }>(
     `SELECT format('%I.%I', n.nspname, m.relname) AS name
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'django_migrations'
-     WHERE c.oid = ${target} AND has_table_privilege(m.oid, 'SELECT')`,
+     WHERE c.oid = $1 AND has_table_privilege(m.oid, 'SELECT')`,
   );
   if (!django || !table) return [];
   const recorded = await rows(
-    `SELECT 1 FROM ${table.name} WHERE app = $1 AND name = $2`,
+    `SELECT 1 FROM ${table.name} WHERE $1::oid IS NOT NULL AND app = $2 AND name = $3`,
     django.app,
     django.migration,
   );
@@ -109,18 +101,18 @@ async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]>
   ];
 }
 
-function typeHint(shapes: readonly Shape[], change: Change): string[] {
+function typeHint(columns: Verification['columns'], change: Change): string[] {
   const { rename } = change;
-  const shape = shapes.find(({ column_name }) => column_name === rename?.to);
-  if (!rename || !shape || !/^jsonb?$/.test(shape.type ?? '') || shape.type === rename.type) return [];
+  const [type = ''] = columns.find(({ name }) => name === rename?.to)?.found?.split(' ') ?? [];
+  if (!rename || !/^jsonb?$/.test(type) || type === rename.type) return [];
   return [
-    `${rename.to} is ${shape.type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
+    `${rename.to} is ${type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
       `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${tableName(change)} ALTER COLUMN ${quoted(rename.to)} TYPE ${rename.type};`,
   ];
 }
 
 function linesOf(
-  { asDeclared, columns, recorded, withoutPrivilege, hints }: Omit<Verification, 'lines'>,
+  { asDeclared, columns, left, recorded, withoutPrivilege, hints }: Omit<Verification, 'lines'>,
   change: Change,
   isMade: boolean,
   role: string | undefined,
@@ -135,6 +127,7 @@ function linesOf(
         ...(differs.length > 0 ? [`(left: ${differs.join('; ')})`] : []),
       ].join(' '),
     ),
+    ...left.map((line) => `✗ ${line}`),
     ...withoutPrivilege.map((name) => {
       // A list of columns belongs to the one word before it: GRANT SELECT, UPDATE (x) is SELECT on the whole table.
       const rights = ['SELECT', 'INSERT', 'UPDATE'].map((right) => `${right} (${quoted(name)})`).join(', ');

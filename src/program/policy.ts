@@ -29,14 +29,12 @@ export const policy = {
   /** How often the server is asked for an answer while a try runs, and how long the network may then be silent before it counts as cut. */
   pulse: 5_000,
   silence: 15_000,
-  /** How many rows are given back or filled at a time, in a transaction that locks nothing but these rows. */
+  /** How many rows are filled at a time before the lock, in a transaction that locks nothing but these rows. */
   batch: 2_000,
-  /** Up to this size, in bytes, all of them at once: under the lock of the change. */
+  /** Up to this size, in bytes, NULLs are filled all at once: behind the lock of the change. */
   batchFrom: 256 * 1024,
-  /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes. */
+  /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes, 1 MB more a partition. */
   rewriteLimit: 16 * 1024 * 1024,
-  /** What a partition adds to that, however small it is: its files and indexes are made anew. In bytes. */
-  rewriteOfPartition: 1024 * 1024,
 } as const;
 
 /** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. */

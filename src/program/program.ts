@@ -1,50 +1,74 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Change } from '../declaration';
-import { attempt } from './attempt';
-import { holders, relationsToLock } from './lock';
-import type { Direction } from './look';
 import { policy } from './policy';
-import { type Allowed, rules } from './rules';
-import { refusals } from './table';
-import { indent } from './text';
+import { name } from './text';
 
-/**
- * The program, a DO statement: the queries that it asks, then one try, inside whatever `around` makes of it.
- *
- * Until search_path is ours, every name in it is qualified, types included: PL/pgSQL looks up the types of a
- * DECLARE when it compiles the block, and the names in a query when it runs it for the first time.
- */
-export function program(
-  change: Change,
-  direction: Direction,
-  allowed: Allowed = {},
-  around: Around = { declarations: '', body: (tried) => `  ${indent(tried, 2)};` },
-): string {
-  return `DO $program$
-#variable_conflict use_column -- in a query a name means a column before a variable
-DECLARE${around.declarations}
+/** Which way: `up` makes the change, `down` takes it back. */
+export type Direction = 'up' | 'down';
 
-  -- How long one try waits for its locks.
-  lock_budget CONSTANT pg_catalog.interval := '${policy.lockBudget} ms'; -- in all, for those that make others wait
-  patience    CONSTANT pg_catalog.interval := '${policy.patienceWithAutovacuum} ms'; -- for the one that does not, beyond deadlock_timeout
-
-  -- 1. Why the change cannot be made here; no row where it can.
-  refusals CURSOR FOR${indent(refusals(change), 4)};
-
-  -- 2. What is to be locked, and who holds it.
-  relations CURSOR FOR${indent(relationsToLock, 4)};
-  holders CURSOR (asked_mode pg_catalog.text, asked pg_catalog.timestamptz)
-    FOR${indent(holders('asked_mode', 'asked'), 4)};
-
-  -- 3. to 5. What is found, what is wanted, and the steps from the one to the other.
-  rules CURSOR FOR${indent(rules(change, direction, allowed), 4)};
-BEGIN
-${around.body(attempt(change, allowed))}
-END
-$program$`;
+/** What the caller may choose; a reader of a script changes it at its top. */
+export interface Options {
+  /** How long new tries are begun, in milliseconds. */
+  readonly deadline?: number;
+  /** To go on although a trigger would fail. */
+  readonly ignoreDependents?: boolean;
 }
 
-/** What a script puts around a try. */
-export interface Around {
-  readonly declarations: string;
-  readonly body: (tried: string) => string;
+/** What the table is called in a statement: an unqualified name is looked up on the role's search_path. */
+export function tableName(change: Change): string {
+  return (change.schema === undefined ? '' : `${name(change.schema)}.`) + name(change.table);
+}
+
+/** The program, one DO statement: frame.sql, with the parts that up.sql or down.sql has for it. */
+export function program(change: Change, direction: Direction, options: Options = {}): string {
+  const values: Readonly<Record<string, unknown>> = {
+    ...policy,
+    deadline: (options.deadline ?? policy.deadline) / 1000,
+    ignoreDependents: options.ignoreDependents ?? false,
+    declaration: declarationOf(change, direction),
+  };
+  const parts = new Map(
+    read(direction)
+      .split(/^--@ /m)
+      .slice(1)
+      .map((part) => [part.slice(0, part.indexOf('\n')), part.slice(part.indexOf('\n') + 1)] as const),
+  );
+  return read('frame')
+    .replace(/^--@ (.*)\n/gm, (_, part: string) => parts.get(part) ?? '')
+    .replace(/\{\{(\w+)\}\}/g, (_, key: string) => String(values[key]));
+}
+
+/** As JSON, a column a line. No ? and no $: drivers take the one for a parameter, and quotes end at the other. */
+function declarationOf(change: Change, direction: Direction): string {
+  const { id, after, columns, rename, before, upArchive, downArchive } = change;
+  const isUp = direction === 'up';
+  const json = (value: unknown) =>
+    JSON.stringify(value).replace(/[?$]/g, (found) => `\\u00${found.charCodeAt(0).toString(16)}`);
+  const fields: Readonly<Record<string, unknown>> = {
+    id,
+    table: tableName(change),
+    after,
+    before,
+    archive: isUp ? upArchive : downArchive,
+    kept: isUp ? downArchive : upArchive,
+    rename: rename && {
+      from: rename.from,
+      to: rename.to,
+      type: rename.type,
+      move_where: rename.moveWhere,
+      none: rename.empty,
+    },
+  };
+  const lines = Object.entries(fields).flatMap(([key, value]) =>
+    value === undefined ? [] : [`  "${key}": ${json(value)}`],
+  );
+  const added = columns.map(({ name, type, notNull, default: value }) =>
+    json({ name, type, not_null: notNull, value }),
+  );
+  return `{\n${lines.join(',\n')},\n  "add": [\n    ${added.join(',\n    ')}\n  ]\n}`;
+}
+
+function read(file: string): string {
+  return readFileSync(join(__dirname, `${file}.sql`), 'utf8').replaceAll('\r\n', '\n');
 }

@@ -1,0 +1,81 @@
+--@ declare
+  was       pg_catalog.text[]; -- the columns concerned as they are found, for the way back
+  notes     pg_catalog.text[];
+--@ renamed
+        was := '{}';
+        notes := '{}';
+        IF has_from AND NOT has_to THEN
+          giver := from_name;
+          taker := to_name;
+        END IF;
+--@ wanted
+            SELECT place, name, type, '', not_null, NULL::name, false, value, value, NULL::text FROM declared
+            UNION ALL
+            -- Nullable, without a default, of the type that it has.
+            SELECT 1000, to_name, coalesce(n.type, o.type, declaration -> 'rename' ->> 'type'),
+                   coalesce(n.collate_as, o.collate_as, ''), false, NULL, false, NULL, NULL, NULL
+            FROM (SELECT 1) one
+            LEFT JOIN shape n ON n.relation = target AND n.name = to_name
+            LEFT JOIN shape o ON o.relation = target AND o.name = from_name
+            WHERE to_name IS NOT NULL
+--@ each
+          IF col.type IS NOT NULL THEN
+            line := concat(' CONSTRAINT ' || quote_ident(col.found_null_name), ' NOT NULL');
+            was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as, ' DEFAULT ' || col.value,
+                                 CASE WHEN col.not_null AND NOT col.unproved THEN line END);
+            IF col.unproved THEN
+              notes := notes || format('; ALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line, col.found_name);
+            END IF;
+            IF col.found_comment IS NOT NULL THEN
+              notes := notes || format('; COMMENT ON COLUMN %s.%I IS %L', before.sql_name, col.found_name,
+                                       col.found_comment);
+            END IF;
+          END IF;
+--@ dropped
+            -- Both names: old values that are not the new ones. None and NULL both mean none.
+            holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text AND NOT '
+              '(t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
+--@ another type
+            conflicts := conflicts || ARRAY[[
+              format('%s is %s, and the application needs %s', col.name, col.short, col.wanted_short),
+              format('Rename or convert it first, for example: ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;%4$s then '
+                     'run this again.', this.sql_name, col.name, col.name || '_old',
+                     CASE WHEN col.not_null AND col.special IS NULL
+                     THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END)]];
+            CONTINUE;
+--@ wider
+            remarks := remarks || ARRAY[[format('%s: leave %s as %s: it holds everything that %s does', table_name,
+              col.name, col.short, col.wanted_short), NULL, 'note']];
+--@ refused
+          IF has_from AND has_to THEN
+            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name) AS from_type,
+                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name) AS to_type,
+                   bool_or(attname = declaration -> 'rename' ->> 'move_where' AND atttypid = 'bool'::regtype) AS can_tell
+            INTO col
+            FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
+            -- Values can move only where no value can fail to convert.
+            IF col.to_type NOT IN (col.from_type, 'text', 'character varying') THEN
+              conflicts := conflicts || ARRAY[[
+                format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other',
+                       from_name, col.from_type, to_name, col.to_type),
+                format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)]];
+            ELSIF NOT col.can_tell THEN
+              conflicts := conflicts || ARRAY[[
+                format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
+                       from_name, to_name, declaration -> 'rename' ->> 'move_where'),
+                'Add it, or drop the one of the two columns that nobody uses.']];
+            END IF;
+          END IF;
+--@ rows
+        -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value moves
+        -- only where the owner has them switched on.
+        IF has_from AND has_to THEN
+          steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND '
+            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, col.to_type,
+            declaration -> 'rename' ->> 'move_where', none), NULL, to_name, NULL]];
+        END IF;
+--@ first
+          IF before.oid IS NULL THEN
+            steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
+              || before.closing || array_to_string(notes, ''), NULL, NULL, NULL]] || steps;
+          END IF;
