@@ -24,29 +24,28 @@ DECLARE
   ]
 }$declaration$;
 
-  -- The numbers that somebody may want to change.
+  -- What somebody may want to change.
   deadline      CONSTANT interval := '120 s'; -- no new try is begun later than this
   lock_budget   CONSTANT interval := '200 ms'; -- all waits of a try behind which others wait
-  patience      CONSTANT interval := '500 ms'; -- beyond deadlock_timeout: an autovacuum gives way
+  patience      CONSTANT interval := '500 ms'; -- beyond deadlock_timeout, when an autovacuum gives way
   first_sleep   CONSTANT interval := '250 ms'; -- after a failed try; doubles with every further one
   longest_sleep CONSTANT interval := '2000 ms';
   jitter        CONSTANT float := 0.25; -- a sleep is longer or shorter by up to this share
   batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
   rewrite_limit CONSTANT integer := 16777216; -- bytes: a larger table is not rewritten
-  -- true: go on although the application's writes would fail from then on, or secrets be written down.
-  ignore_dependents CONSTANT boolean := false;
+  ignore_dependents CONSTANT boolean := false; -- go on though writes would fail, or secrets leak
 
-  table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
-  from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
-  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
-  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
-  found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  found_rls    CONSTANT pg_catalog.text := pg_catalog.current_setting('row_security');
+  table_name CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
+  from_name  CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
+  to_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
+  none       CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  move_where CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'move_where');
+  found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  found_wait CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
-  found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
-  -- Alone in its transaction, as far as can be told, and on a server where it may COMMIT.
-  alone    CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()
+  -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
+  alone CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()
     AND pg_catalog.current_setting('server_version_num')::integer OPERATOR(pg_catalog.>=) 110000;
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
@@ -56,54 +55,29 @@ DECLARE
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
   relation  pg_catalog.oid;
-  before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
-  kept      pg_catalog.record; -- the one with values that come back,
-  kept_oid  pg_catalog.oid;
-  archive   pg_catalog.record; -- the one for values that go
-  names     pg_catalog.text[]; -- of the columns concerned
-  has_from  boolean;
-  has_to    boolean;
-  giver     pg_catalog.text; -- a column that is renamed
-  taker     pg_catalog.text; -- to this
-  col       pg_catalog.record; -- a column, as it is and as it is wanted
-  added     pg_catalog.text[];
-  gone      pg_catalog.text[]; -- columns that will not be there under this name
-  dropped   pg_catalog.text[];
-  holding   pg_catalog.text[]; -- for each that is dropped: whether a row has a value in it
-  returned  pg_catalog.text[]; -- columns that get values back, and from what
-  fills     pg_catalog.text[]; -- columns without NULLs, and what fills them
-  clauses   pg_catalog.text[]; -- of the one ALTER TABLE, and their columns
-  rows_     pg_catalog.text[]; -- steps before it
-  later     pg_catalog.text[]; -- and behind it
-  steps     pg_catalog.text[]; -- statement (without one it is refused), condition, column, and what is special
-  step      pg_catalog.text[];
-  conflicts pg_catalog.text[]; -- and what to do
-  remarks   pg_catalog.text[]; -- and whether they are warnings
-  said      pg_catalog.text[]; -- lines, with column and level
-  line      pg_catalog.text;
-  detail    pg_catalog.text;
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text; -- the one that is asked for
   asked     timestamptz;
   budget    interval;
   started   timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
-  holding_it pg_catalog.record;
   tries     integer := 0;
+  holder    pg_catalog.record;
+  fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name, value, name as found
+  steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
+  said      pg_catalog.text[];
+  line      pg_catalog.text;
+  detail    pg_catalog.text;
+  doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
-  filled    bigint;
-  applies   boolean;
+  tids      pg_catalog.tid[];
   failure   pg_catalog.text; -- of a try, after which another one may succeed
-  doing     pg_catalog.text; -- the statement
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
-  is_work   boolean;
+  is_work   boolean; -- there is something to do
   is_done   boolean := false;
   fill_now  boolean;
-  is_filled boolean := false; -- true: before the lock; NULL: not all, the rest behind the lock
-  tids      pg_catalog.tid[];
-  was       pg_catalog.text[]; -- the columns concerned as they are found, for the way back
-  notes     pg_catalog.text[];
+  is_filled boolean := false; -- before the lock; NULL: some have come since
 
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the table
   -- moved (its comment has the table's oid). closing makes it the owner's alone, whatever the default privileges.
@@ -137,7 +111,7 @@ DECLARE
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
              OR l.locktype = 'transactionid' AND a.datname = current_database())
     )
-    SELECT string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
+    SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
                (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
              ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', pid,
                coalesce(usename, 'unknown'), coalesce(application_name, ''), coalesce(state, 'hidden from this role'),
@@ -147,36 +121,11 @@ DECLARE
              ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy
     FROM holder WHERE NOT is_guess OR NOT EXISTS (SELECT FROM holder WHERE NOT is_guess);
 
-  -- Functions whose text, or triggers whose arguments, name a column that goes. Fatal is what would fail at every
-  -- write, or write a secret down, where the write that is tried cannot tell. What has both names is adapted.
-  dependents CURSOR FOR
-    SELECT DISTINCT g.name, p.oid::regprocedure AS function, t.tgname AS trigger, t.tgrelid::regclass AS on_table,
-           coalesce(t.arguments ~ g.word, false) AS by_argument,
-           coalesce(t.arguments ~ g.word
-             OR t.is_ours AND t.is_untried AND code ~* ('\m(new|old)\s*\.\s*"?' || g.word)
-             OR NOT t.is_ours AND code ~* g.word AND position(this.name IN code) > 0, false) AS is_fatal
-    FROM (SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M', '\m' || regexp_replace(
-            CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END, '(\W)', '\\\1', 'g') || '\M'
-          FROM unnest(gone) n) g (name, word, other)
-    CROSS JOIN pg_proc p
-    JOIN pg_language l ON l.oid = p.prolang
-    JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    LEFT JOIN LATERAL (
-      SELECT tgname, tgrelid, tgrelid = ANY (relations) AS is_ours,
-             tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows AS is_untried, -- 16: on UPDATE
-             CASE WHEN tgrelid = ANY (relations) THEN encode(tgargs, 'escape') END AS arguments
-      FROM pg_trigger WHERE tgfoid = p.oid AND tgenabled IN ('O', 'A')
-    ) t ON true
-    -- Without comments and strings.
-    CROSS JOIN LATERAL regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') code
-    WHERE (t.arguments ~ g.word OR p.prosrc ~* g.word AND l.lanname NOT IN ('internal', 'c'))
-      AND NOT coalesce(concat(p.prosrc, t.arguments) ~* g.other, false);
-
   -- The write that is tried: one row to itself.
   writes CURSOR FOR
     SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                   '(SELECT ctid FROM %1$s LIMIT 1 FOR UPDATE SKIP LOCKED)',
-                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', ')) AS sql
+                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', '))
     FROM pg_attribute a
     WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
@@ -192,24 +141,21 @@ BEGIN
       COMMIT;
       SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
-    -- From here on every name means what pg_catalog means by it, and row-level security hides no row: a statement
-    -- that would not see every row fails. A COMMIT ends these settings.
+    -- From here on every name means what pg_catalog means by it. A COMMIT ends these settings.
     PERFORM pg_catalog.set_config('search_path', found_path, true);
     EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name) INTO target;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
-            pg_catalog.set_config('standard_conforming_strings', 'on', true),
-            pg_catalog.set_config('row_security', 'off', true);
+            pg_catalog.set_config('standard_conforming_strings', 'on', true);
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
-    -- Citus: SET LOCAL (set_config never) reaches the workers; one shard after the other, because of foreign keys.
-    IF on_citus THEN
+    IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time, because of foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
       SET LOCAL citus.multi_shard_modify_mode = 'sequential';
     END IF;
     IF alone THEN
       SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock
     END IF;
-    names := ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item) || from_name || to_name;
     failure := NULL;
+    doing := NULL;
     fill_now := false;
     is_work := false;
     said := '{}';
@@ -218,15 +164,15 @@ BEGIN
     <<try>>
     BEGIN
       -- 1. The table, and its key: the primary key; where children inherit, with the table that has the row.
-      SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, c.relkind AS kind,
-             c.relpersistence = 't' AS is_temporary, o.rolname AS owner, pg_has_role(o.oid, 'USAGE') AS is_own,
+      SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
+             c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table, pg_has_role(o.oid, 'USAGE') AS is_own,
              c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, false AS has_rows,
              CASE WHEN has_children THEN 'archived_from, ' ELSE '' END || k.names AS key,
-             CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END || k.names AS key_read,
+             CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END
+               || k.names AS key_read,
              CASE WHEN has_children THEN 't.tableoid OPERATOR(pg_catalog.=) a.archived_from AND ' ELSE '' END
                || k.matches AS matches,
-             k.key_names, k.columns || CASE WHEN has_children THEN ARRAY[format('archived_from %s', 'regclass'::regtype::oid)] END
-               AS key_columns
+             CASE WHEN has_children THEN '{archived_from 2205}' ELSE '{}' END::text[] || k.columns AS key_columns
       INTO this
       FROM (SELECT target AS oid) it
       LEFT JOIN pg_class c ON c.oid = it.oid
@@ -237,9 +183,7 @@ BEGIN
         SELECT c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)) h (has_children)
       CROSS JOIN LATERAL (
         SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
-               array_agg(a.attname::text) AS key_names,
-               array_agg(format('%s %s', a.attname, CASE WHEN y.typcategory IN ('N', 'S') THEN y.typcategory::text
-                                                         ELSE y.oid::text END)) AS columns,
+               array_agg(format('%s %s', a.attname, a.atttypid)) AS columns,
                -- The operator of the key's own type, where = would take what fits better on the search_path.
                string_agg(format('t.%1$I OPERATOR(%2$I.=) a.%1$I', a.attname, coalesce(p.nspname, 'pg_catalog')),
                           ' AND ' ORDER BY a.attnum) AS matches
@@ -256,11 +200,10 @@ BEGIN
                            current_database()),
           HINT = concat_ws(' ', declaration ->> 'after',
                            'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
-      ELSIF this.kind NOT IN ('r', 'p') OR this.is_temporary THEN
+      ELSIF NOT this.is_table THEN
         RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-          MESSAGE = format('%s is a %s, not a table of the application', table_name,
-            CASE this.kind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
-                           WHEN 'r' THEN 'temporary table' ELSE format('relation of kind "%s"', this.kind) END),
+          MESSAGE = format('%s is not a table that stays, but: %s', table_name,
+                           pg_describe_object('pg_class'::regclass, target, 0)),
           HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
       ELSIF NOT this.is_own AND NOT dry THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
@@ -297,41 +240,44 @@ BEGIN
       END IF;
       budget := lock_budget;
 
-      FOR pass IN 1 .. 2 LOOP -- decide and do; then look again: nothing may be left to do
-        added := '{}';
-        gone := '{}';
-        dropped := '{}';
-        holding := '{}';
-        returned := '{}';
+      FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
+        before    record; -- a table of ours beside it: the one that has the shape before,
+        kept      record; -- the one with values that come back,
+        archive   record; -- the one for values that go
+        kept_oid  oid;
+        col       record; -- a column, as it is and as it is wanted
+        has_from  boolean;
+        has_to    boolean;
+        giver     text; -- a column that is renamed
+        taker     text; -- to this
+        added     text[] := '{}';
+        gone      text[] := '{}'; -- columns that will not be there under this name
+        dropped   text[] := '{}';
+        holding   text[] := '{}'; -- for each that is dropped: whether a row has a value in it
+        sets      text[] := '{}'; -- columns that get values back: SET ...,
+        matches   text[] := '{}'; -- whether they have them,
+        nulls     text[] := '{}'; -- and SET ... NULL in the archive
+        clauses   text[] := '{}'; -- of the one ALTER TABLE
+        later     text[] := '{}'; -- steps behind it
+        conflicts text[] := '{}';
+        was       text[] := '{}'; -- the columns concerned as they are found, for the way back
+        notes     text[] := '{}'; -- what else is to be kept of them
+        to_type   text;
+        can_tell  boolean;
+      BEGIN
         fills := '{}';
-        clauses := '{}';
-        rows_ := '{}';
-        later := '{}';
-        conflicts := '{}';
-        remarks := '{}';
+        steps := '{}';
 
         -- 3. Look.
-        OPEN ours (declaration ->> 'before');
-        FETCH ours INTO before;
-        CLOSE ours;
-        OPEN ours (declaration ->> 'kept');
-        FETCH ours INTO kept;
-        CLOSE ours;
-        OPEN ours (declaration ->> 'archive');
-        FETCH ours INTO archive;
-        CLOSE ours;
-        -- Its rows can still be found by the key.
-        kept_oid := CASE WHEN this.key_columns <@ ARRAY(
-          SELECT format('%s %s', a.attname, CASE WHEN y.typcategory IN ('N', 'S') THEN y.typcategory::text
-                                                 ELSE y.oid::text END)
-          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
-          WHERE a.attrelid = kept.oid AND NOT a.attisdropped) THEN kept.oid END;
+        OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
+        OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
+        OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
+        kept_oid := CASE WHEN this.key_columns <@ ARRAY( -- its rows can still be found by the key
+          SELECT format('%s %s', attname, atttypid) FROM pg_attribute
+          WHERE attrelid = kept.oid AND NOT attisdropped) THEN kept.oid END;
         SELECT coalesce(bool_or(attname = from_name), false), coalesce(bool_or(attname = to_name), false)
         INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
-        giver := NULL;
-        was := '{}';
-        notes := '{}';
         IF has_from AND NOT has_to THEN
           giver := from_name;
           taker := to_name;
@@ -347,10 +293,9 @@ BEGIN
                              JOIN pg_type y ON y.oid = a.atttypid
                              WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
                    a.attnotnull AS not_null, k.conname AS null_name, k.convalidated IS FALSE AS unproved,
-                   pg_get_expr(d.adbin, d.adrelid) AS value,
+                   pg_get_expr(d.adbin, d.adrelid) AS value, col_description(a.attrelid, a.attnum) AS comment,
                    CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special,
-                   col_description(a.attrelid, a.attnum) AS comment
+                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special
             FROM pg_attribute a
             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
             LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
@@ -373,29 +318,25 @@ BEGIN
             LEFT JOIN shape o ON o.relation = target AND o.name = from_name
             WHERE to_name IS NOT NULL
           ),
-          -- Types of a kind hold each other's values where they are as wide.
-          kinds AS (
+          kinds AS ( -- types of a kind hold each other's values, where they are as wide
             SELECT type,
                    CASE WHEN type ~ '^(text|character varying(\(\d+\))?)$' THEN 'text'
                         WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
                         ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
                    CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
-                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
-                   END AS width,
-                   replace(replace(type, 'character varying', 'varchar'),
-                           'timestamp with time zone', 'timestamptz') AS short
+                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647) END AS width
             FROM (SELECT type FROM shape UNION SELECT type FROM wanted) types
           )
-          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width, coalesce(t.special, tk.short) AS short,
-                 t.collate_as, t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special, t.comment AS found_comment, w.type AS wanted_type, wk.kind AS wanted_kind,
-                 wk.width AS wanted_width, wk.short AS wanted_short, w.collate_as AS wanted_collate,
+          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width, t.collate_as,
+                 t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special, t.comment AS found_comment,
+                 w.type AS wanted_type, wk.kind AS wanted_kind, wk.width AS wanted_width, w.collate_as AS wanted_collate,
                  w.not_null AS wanted_not_null, w.null_name, w.unproved AS wanted_unproved, w.value AS wanted_value,
                  w.fill, w.comment, d.type AS declared_type, d.value AS declared_value,
                  coalesce(ak.kind = wk.kind, false) AS is_kept, ak.width AS kept_width, a.type AS kept_type
           FROM wanted w
           FULL JOIN (
             SELECT CASE name WHEN giver THEN taker ELSE name END AS future, * FROM shape
-            WHERE relation = target AND name = ANY (names)
+            WHERE relation = target AND (name IN (from_name, to_name) OR name IN (SELECT name FROM declared))
           ) t ON t.future = w.name
           LEFT JOIN declared d ON d.name = coalesce(w.name, t.name)
           LEFT JOIN shape a ON a.relation = kept_oid AND a.name = w.name
@@ -419,191 +360,190 @@ BEGIN
           IF col.type IS NULL THEN
             added := added || col.name;
             -- Values that come back from a wider column need one as wide.
-            clauses := clauses || ARRAY[[format('ADD COLUMN %I %s%s%s%s', col.name,
+            clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col.name,
               CASE WHEN col.is_kept AND col.kept_width > col.wanted_width THEN col.kept_type ELSE col.wanted_type END,
               col.wanted_collate, ' DEFAULT ' || col.fill, CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
-                THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END), col.name]];
+                THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
             IF col.is_kept THEN
-              returned := returned || ARRAY[[quote_ident(col.name), format(CASE WHEN col.wanted_not_null
-                THEN 'coalesce(a.%1$I, %2$s)' ELSE 'a.%1$I' END, col.name, col.fill)]];
+              line := format(CASE WHEN col.wanted_not_null THEN 'coalesce(a.%I, %s)' ELSE 'a.%I' END, col.name, col.fill);
+              sets := sets || format('%I = %s', col.name, line);
+              matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
+                                           col.name, line);
+              nulls := nulls || format('%I = NULL', col.name);
             END IF;
             IF col.fill IS DISTINCT FROM col.wanted_value THEN
               later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col.name,
-                coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), NULL, col.name, NULL]];
+                coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), NULL]];
             END IF;
             IF col.comment IS NOT NULL THEN
-              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name, col.comment),
-                NULL, col.name, NULL]];
+              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name, col.comment), NULL]];
             END IF;
             CONTINUE;
           ELSIF col.wanted_type IS NULL THEN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
-            clauses := clauses || ARRAY[[format('DROP COLUMN %I', col.name), col.name]];
+            clauses := clauses || format('DROP COLUMN %I', col.name);
             -- Both names: old values that are not the new ones. None and NULL both mean none.
             holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text AND NOT '
               '(t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
             CONTINUE;
           ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
             OR col.kind = 'integer' AND col.width < col.wanted_width THEN
-            conflicts := conflicts || ARRAY[[
-              format('%s is %s, and the application needs %s', col.name, col.short, col.wanted_short),
-              format('Rename or convert it first, for example: ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;%4$s then '
-                     'run this again.', this.sql_name, col.name, col.name || '_old',
-                     CASE WHEN col.not_null AND col.special IS NULL
-                     THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END)]];
+            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or convert it first, '
+              'for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name, coalesce(col.special, col.type),
+              col.wanted_type, this.sql_name, col.name, col.name || '_old',
+              CASE WHEN col.not_null AND col.special IS NULL
+              THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
             CONTINUE;
           ELSIF col.width < col.wanted_width THEN
-            clauses := clauses || ARRAY[[format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
-              col.collate_as), col.name]];
+            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type, col.collate_as);
           ELSIF col.width > col.wanted_width THEN
-            remarks := remarks || ARRAY[[format('%s: leave %s as %s: it holds everything that %s does', table_name,
-              col.name, col.short, col.wanted_short), NULL, 'note']];
+            IF pass = 1 AND tries = 0 THEN
+              RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col.name, col.type,
+                col.wanted_type;
+            END IF;
           END IF;
-
           -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
           IF col.kind = col.wanted_kind
             AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS DISTINCT FROM
                 btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') THEN
-            clauses := clauses || ARRAY[[format('ALTER COLUMN %I %s', col.name,
-              coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), col.name]];
+            clauses := clauses || format('ALTER COLUMN %I %s', col.name,
+                                         coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT'));
           END IF;
           IF col.not_null AND NOT col.wanted_not_null THEN
-            clauses := clauses || ARRAY[[format('ALTER COLUMN %I DROP NOT NULL', col.name), col.name]];
+            clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col.name);
           ELSIF col.wanted_not_null AND (NOT col.not_null OR col.unproved AND NOT col.wanted_unproved) THEN
             line := format(CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
                                 WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
                                 ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col.name, col.null_name);
             IF col.fill IS NOT NULL OR col.wanted_unproved THEN
-              clauses := clauses || ARRAY[[line, col.name]];
+              clauses := clauses || line;
             ELSE -- nothing says what a NULL that has come since could be filled with
-              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), NULL, col.name, 'may fail']];
+              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
             IF col.fill IS NOT NULL AND NOT col.wanted_unproved THEN
               fills := fills || ARRAY[[quote_ident(col.name), col.fill, quote_ident(col.found_name)]];
             END IF;
           END IF;
         END LOOP;
-        IF giver IS NOT NULL THEN
-          gone := gone || giver;
-        END IF;
+        gone := gone || giver;
 
         -- 5. Refuse, with nothing changed: all at once.
         IF pass = 1 THEN
           IF has_from AND has_to THEN
-            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name) AS from_type,
-                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name) AS to_type,
-                   bool_or(attname = declaration -> 'rename' ->> 'move_where' AND atttypid = 'bool'::regtype) AS can_tell
-            INTO col
+            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
+                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name),
+                   bool_or(attname = move_where AND atttypid = 'bool'::regtype)
+            INTO detail, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values can move only where no value can fail to convert.
-            IF col.to_type NOT IN (col.from_type, 'text', 'character varying') THEN
-              conflicts := conflicts || ARRAY[[
-                format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other',
-                       from_name, col.from_type, to_name, col.to_type),
-                format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)]];
-            ELSIF NOT col.can_tell THEN
-              conflicts := conflicts || ARRAY[[
-                format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
-                       from_name, to_name, declaration -> 'rename' ->> 'move_where'),
-                'Add it, or drop the one of the two columns that nobody uses.']];
+            IF to_type NOT IN (detail, 'text', 'character varying') THEN
+              conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the one is a value '
+                'of the other. Convert %3$s to text or to the type of %1$s.', from_name, detail, to_name, to_type);
+            ELSIF NOT can_tell THEN
+              conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a value may move, '
+                'does not. Add it, or drop the one of the two columns that nobody uses.', from_name, to_name, move_where);
             END IF;
           END IF;
-          FOR line, detail IN
+          FOR line IN
             -- A column that differs only in case would be left behind; a child's own be taken for the new one.
-            SELECT format('there is a column %I, which differs from %s only in case', a.attname, b.lower),
-                   format('ALTER TABLE %s RENAME COLUMN %I TO %I;', this.sql_name, a.attname, b.lower || CASE
-                     WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = b.lower)
-                     THEN '_old' ELSE '' END)
+            SELECT format('there is a column %I, which differs from %s only in case. ALTER TABLE %s RENAME COLUMN %1$I TO %I;',
+                          a.attname, b.lower, this.sql_name, b.lower || CASE WHEN EXISTS (
+                            SELECT FROM pg_attribute WHERE attrelid = target AND attname = b.lower) THEN '_old' ELSE '' END)
             FROM pg_attribute a CROSS JOIN LATERAL lower(a.attname) b (lower)
-            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND b.lower = ANY (names)
+            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND (
+              b.lower IN (from_name, to_name) OR declaration -> 'add' @> jsonb_build_array(jsonb_build_object('name', b.lower)))
             UNION ALL
-            SELECT format('%s has a column %I of its own', attrelid::regclass, attname),
-                   format('ALTER TABLE %s RENAME COLUMN %I TO %I;', attrelid::regclass, attname, attname || '_old')
+            SELECT format('%s has a column %I of its own. ALTER TABLE %1$s RENAME COLUMN %2$I TO %I;',
+                          attrelid::regclass, attname, attname || '_old')
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
           LOOP
-            conflicts := conflicts || ARRAY[[line, format('Rename it: %s', detail)]];
+            conflicts := conflicts || line;
           END LOOP;
-          FOR dependent IN dependents LOOP
-            line := CASE WHEN dependent.trigger IS NULL THEN '' ELSE
-              format(' of trigger %I on %s', dependent.trigger, dependent.on_table) END;
-            line := CASE WHEN dependent.by_argument THEN format(
-                'an argument%s names %s, and does not follow a rename', line, dependent.name)
-              ELSE format('function %s%s has %s in its text, and may fail or pass over the column from now on',
-                dependent.function, line, dependent.name) END;
-            IF dependent.is_fatal AND NOT ignore_dependents THEN
-              conflicts := conflicts || ARRAY[[line, 'Make it right under both names (as by to_jsonb(NEW)) and run this '
-                'again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top.']];
-            ELSE
-              remarks := remarks || ARRAY[[line, NULL, 'warning']];
+          -- Functions whose text, or triggers whose arguments, name a column that goes. Fatal is what would fail at
+          -- every write, or write a secret down, where the write that is tried (8.) cannot tell. What has both names is
+          -- adapted.
+          FOR col IN
+            SELECT DISTINCT format(CASE WHEN t.arguments ~ g.word THEN 'an argument%3$s names %2$s, and does not follow its rename'
+                     ELSE 'function %1$s%3$s has %2$s in its text, and may fail or pass over it from then on' END,
+                     p.oid::regprocedure, g.name, format(' of trigger %s on %s', t.tgname, t.tgrelid::regclass)) AS line,
+                   coalesce(t.arguments ~ g.word
+                     OR t.is_ours AND t.is_untried AND code ~* ('\m(new|old)\s*\.\s*"?' || g.word)
+                     OR NOT t.is_ours AND code ~* g.word AND position(this.name IN code) > 0, false)
+                     AND NOT ignore_dependents AS is_fatal
+            FROM (SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M', '\m' || regexp_replace(
+                    CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END, '(\W)', '\\\1', 'g') || '\M'
+                  FROM unnest(gone) n) g (name, word, other)
+            CROSS JOIN pg_proc p
+            JOIN pg_language l ON l.oid = p.prolang
+            JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            LEFT JOIN LATERAL (
+              SELECT tgname, tgrelid, tgrelid = ANY (relations) AS is_ours,
+                     tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows AS is_untried, -- 16: on UPDATE
+                     CASE WHEN tgrelid = ANY (relations) THEN encode(tgargs, 'escape') END AS arguments
+              FROM pg_trigger WHERE tgfoid = p.oid AND tgenabled IN ('O', 'A')
+            ) t ON true
+            -- Without comments and strings.
+            CROSS JOIN LATERAL regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') code
+            WHERE (t.arguments ~ g.word OR p.prosrc ~* g.word AND l.lanname NOT IN ('internal', 'c'))
+              AND NOT coalesce(concat(p.prosrc, t.arguments) ~* g.other, false)
+          LOOP
+            IF col.is_fatal THEN
+              conflicts := conflicts || concat(col.line, '. Make it right under both names, as by to_jsonb(NEW); or go on '
+                'knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top.');
+            ELSIF tries = 0 THEN
+              RAISE WARNING '%: %', table_name, col.line;
             END IF;
           END LOOP;
           IF conflicts <> '{}' THEN
-            RAISE EXCEPTION USING
-              MESSAGE = format('%s is left as it was: %s', table_name,
-                (SELECT string_agg(conflicts[i][1], chr(10) || 'and ') FROM generate_subscripts(conflicts, 1) i)),
-              HINT = (SELECT string_agg(DISTINCT conflicts[i][2], chr(10)) FROM generate_subscripts(conflicts, 1) i);
+            RAISE EXCEPTION '% is left as it was: %', table_name, array_to_string(conflicts, chr(10));
           END IF;
         END IF;
 
         -- 6. The steps, in their order.
-        steps := '{}';
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value moves
         -- only where the owner has them switched on.
-        IF has_from AND has_to THEN
+        IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND '
-            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, col.to_type,
-            declaration -> 'rename' ->> 'move_where', none), NULL, to_name, NULL]];
+            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where, none), NULL]];
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
           detail := concat_ws(', ', this.key_read, array_to_string(dropped, ', '));
           steps := steps || ARRAY[[
-            format('CREATE TABLE %s AS SELECT %s FROM %s t WHERE false; ', archive.sql_name, detail, this.sql_name)
-              || format('ALTER TABLE %s ADD PRIMARY KEY (%s)', archive.sql_name, this.key) || archive.closing
-              || format('; INSERT INTO %s SELECT %s FROM %s t WHERE %s', archive.sql_name, detail, this.sql_name, line),
-            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line), NULL, NULL]];
+            format('CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false; ALTER TABLE %1$s ADD PRIMARY KEY (%4$s)',
+                   archive.sql_name, detail, this.sql_name, this.key) || archive.closing
+              || format('; INSERT INTO %s SELECT %s FROM %s t WHERE %s', archive.sql_name, detail, this.sql_name, line)
+              || CASE WHEN this.key IS NULL THEN NULL ELSE '' END,
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
         IF giver IS NOT NULL THEN
-          steps := steps || ARRAY[[format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker),
-            NULL, taker, NULL]];
+          steps := steps || ARRAY[[format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]];
         END IF;
         IF is_filled IS NOT TRUE THEN
           FOR i IN 1 .. cardinality(fills) / 3 LOOP
             steps := steps || ARRAY[[format('UPDATE %s SET %s = %s WHERE %2$s IS NULL', this.sql_name, fills[i][1],
-              fills[i][2]), NULL, fills[i][1], NULL]];
+                                            fills[i][2]), NULL]];
           END LOOP;
         END IF;
         IF clauses <> '{}' THEN
-          steps := steps || ARRAY[[format('ALTER TABLE %s %s', this.sql_name,
-            (SELECT string_agg(clauses[i][1], ', ' ORDER BY i) FROM generate_subscripts(clauses, 1) i)),
-            NULL, NULL, 'clauses']];
+          steps := steps || ARRAY[[format('ALTER TABLE %s%s%s', this.sql_name, chr(10) || '  ',
+                                          array_to_string(clauses, ',' || chr(10) || '  ')), NULL]];
         END IF;
         steps := steps || later;
-        IF returned <> '{}' THEN
-          SELECT string_agg(format('%s = %s', returned[i][1], returned[i][2]), ', '),
-                 string_agg(format('t.%s::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
-                                   returned[i][1], returned[i][2]), ' AND ')
-          INTO line, detail
-          FROM generate_subscripts(returned, 1) i;
+        IF sets <> '{}' THEN
           steps := steps || ARRAY[
-            [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, line, kept.sql_name,
-                    this.matches), NULL, NULL, NULL],
+            [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, array_to_string(sets, ', '),
+                    kept.sql_name, this.matches), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept a row as it was.
-            [CASE WHEN EXISTS (
-                SELECT FROM pg_attribute
-                WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> 'archived_from'
-                  AND NOT quote_ident(attname) = ANY (returned) AND NOT attname = ANY (this.key_names))
-              THEN format('UPDATE %s a SET %s FROM %s t WHERE ', kept.sql_name,
-                (SELECT string_agg(format('%s = NULL', returned[i][1]), ', ') FROM generate_subscripts(returned, 1) i),
-                this.sql_name)
-              ELSE format('DELETE FROM %s a USING %s t WHERE ', kept.sql_name, this.sql_name) END
-              || concat_ws(' AND ', this.matches, detail), NULL, NULL, NULL],
-            [format('DROP TABLE %s', kept.sql_name), format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name),
-             NULL, NULL]];
+            [format(CASE WHEN (SELECT count(*) FROM pg_attribute WHERE attrelid = kept.oid AND attnum > 0
+                               AND NOT attisdropped) = cardinality(sets) + cardinality(this.key_columns)
+                    THEN 'DELETE FROM %1$s a USING %2$s t WHERE %4$s' ELSE 'UPDATE %1$s a SET %3$s FROM %2$s t WHERE %4$s' END,
+                    kept.sql_name, this.sql_name, array_to_string(nulls, ', '),
+                    array_to_string(this.matches || matches, ' AND ')), NULL],
+            [format('DROP TABLE %s', kept.sql_name), format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
-
         IF pass = 1 AND steps <> '{}' THEN
           -- NULLs of a large table are filled before the lock, in transactions of their own.
           IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT dry AND NOT this.is_forced AND NOT on_citus
@@ -612,52 +552,45 @@ BEGIN
             EXIT try;
           END IF;
           is_work := true;
-          IF this.is_forced THEN
-            steps := ARRAY[[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', this.sql_name), NULL, NULL, NULL]]
-              || steps || ARRAY[[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name), NULL, NULL, NULL]];
+          IF this.is_forced THEN -- row-level security would hide rows from us
+            steps := ARRAY[[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', this.sql_name), NULL]] || steps
+              || ARRAY[[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name), NULL]];
           END IF;
           steps := (
-            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL, NULL, 'lock']
-                             ORDER BY n) FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
+            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL] ORDER BY n)
+            FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
           IF before.oid IS NULL THEN
             steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
-              || before.closing || array_to_string(notes, ''), NULL, NULL, NULL]] || steps;
+              || before.closing || array_to_string(notes, ''), NULL]] || steps;
           END IF;
           lock_mode := 'ACCESS EXCLUSIVE';
-          said := said || remarks;
         ELSIF pass = 2 THEN
           -- 7. Check: nothing may be left to do.
-          FOR i IN 1 .. cardinality(steps) / 4 LOOP
-            IF is_work AND NOT dry AND steps[i][4] IS DISTINCT FROM 'may fail' THEN
-              RAISE EXCEPTION USING
-                MESSAGE = format('%s is left as it was: after all steps there would still be to do: %s', table_name,
-                                 steps[i][1]),
-                HINT = 'Is it a default? Declare it in the words in which the server prints it.';
+          FOR i IN 1 .. cardinality(steps) / 2 LOOP
+            IF is_work AND NOT dry AND steps[i][2] IS DISTINCT FROM 'may fail' THEN
+              RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %', table_name, steps[i][1]
+                USING HINT = 'Is it a default? Declare it in the words in which the server prints it.';
             END IF;
           END LOOP;
           steps := '{}';
         END IF;
 
-        -- 8. The write that is tried: on the new shape, and where it fails there, in the next try on the old one.
-        -- Not the other way round: a session keeps the plans of a trigger for the shape that they were made for.
+        -- 8. The write that is tried: on the new shape, and where it fails there, in the next try on the old one. Not
+        -- the other way round: a session keeps the plans of a trigger for the shape that they were made for.
         IF NOT dry AND NOT on_citus AND NOT is_known AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          OPEN writes;
-          FETCH writes INTO doing;
-          CLOSE writes;
+          OPEN writes; FETCH writes INTO doing; CLOSE writes;
           BEGIN
-            PERFORM set_config('row_security', found_rls, true), set_config('search_path', path, true);
+            PERFORM set_config('search_path', path, true);
             EXECUTE doing;
             RAISE SQLSTATE 'TC000';
           EXCEPTION
             WHEN SQLSTATE 'TC000' THEN -- it works, and is undone
               IF pass = 1 THEN
-                RAISE EXCEPTION USING
-                  MESSAGE = format('%s is left as it was: a write that works would fail from then on: %s', table_name,
-                                   broken[1]),
-                  DETAIL = broken[2],
-                  HINT = 'Make the trigger work with both shapes (as by to_jsonb(NEW)), or add the columns to its table, '
-                    'and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script '
-                    'ignore_dependents at its top.';
+                RAISE EXCEPTION '% is left as it was: a write that works would fail from then on: %', table_name, broken[1]
+                  USING DETAIL = broken[2],
+                        HINT = 'Make the trigger work with both shapes, as by to_jsonb(NEW), or add the columns to its '
+                          'table, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script '
+                          'ignore_dependents at its top.';
               END IF;
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
@@ -665,89 +598,82 @@ BEGIN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT;
               is_known := pass = 1 OR ignore_dependents;
               broken := ARRAY[
-                -- The server's own words may show a value.
-                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE) ELSE SQLERRM END,
-                concat((SELECT string_agg(format('Trigger %I, function %I. ', tgname, proname), '' ORDER BY tgname)
+                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE) -- its words may show it
+                     ELSE SQLERRM END,
+                concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), '' ORDER BY tgname)
                         FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c' OR position(format('function %s(', proname) IN detail) > 0
-                            OR position(format('.%s(', proname) IN detail) > 0)),
+                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?\('))),
                        'The write: ', doing, chr(10), split_part(detail, chr(10) || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all
           ELSIF broken IS NOT NULL THEN
-            said := said || ARRAY[[format('a write fails %s: %s. %s', CASE WHEN ignore_dependents
-              THEN 'from now on' ELSE 'without the change as well' END, broken[1], broken[2]), NULL, 'warning']];
+            RAISE WARNING '%: a write fails %: %', table_name, CASE WHEN ignore_dependents THEN 'from now on'
+              ELSE 'without the change as well' END, array_to_string(broken, '. ');
           END IF;
         END IF;
 
-        FOR i IN 1 .. cardinality(steps) / 4 LOOP
-          step := ARRAY[steps[i][1], steps[i][2], steps[i][3], steps[i][4]];
-          doing := step[1];
+        FOR i IN 1 .. cardinality(steps) / 2 LOOP
+          doing := steps[i][1];
           touched := 0;
-          IF step[2] IS NOT NULL AND (doing IS NULL OR NOT dry) THEN
-            EXECUTE step[2] INTO applies;
-            CONTINUE WHEN NOT applies;
+          IF steps[i][2] LIKE 'SELECT %' AND (doing IS NULL OR NOT dry) THEN
+            EXECUTE steps[i][2] INTO has_from;
+            CONTINUE WHEN NOT has_from;
           END IF;
           IF doing IS NULL THEN
-            RAISE EXCEPTION USING
-              MESSAGE = format('%s is left as it was: %s holds values that would be dropped, and the table has no '
-                               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')),
-              HINT = 'Add a primary key, or save and clear the values yourself.';
-          ELSIF NOT dry THEN
-            EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));
-            asked := clock_timestamp();
-            BEGIN
-              -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
-              PERFORM set_config('search_path', path, true);
-              EXECUTE doing;
-              GET DIAGNOSTICS touched = ROW_COUNT;
-              PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            EXCEPTION
-              WHEN lock_not_available OR deadlock_detected OR internal_error THEN
-                RAISE;
-              WHEN OTHERS THEN
-                GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
-                IF SQLSTATE ~ '^2[23]' THEN -- the server's own words would show it
-                  line := concat('a value stands in the way', ' (' || nullif(line, '') || ')');
-                  detail := '';
-                ELSE
-                  line := SQLERRM;
-                END IF;
-                IF step[4] = 'may fail' THEN
-                  said := said || ARRAY[[format('%s: left as it is, as %s. At a quiet hour: %s;', table_name, line, doing),
-                    NULL, 'note']];
-                  CONTINUE;
-                END IF;
-                RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
-                  MESSAGE = format('%s is left as it was: %s', table_name, line),
-                  HINT = concat(CASE SQLSTATE
-                    WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename it or drop it. '
-                    WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
-                    WHEN '0A000' THEN 'Drop what uses the column or the table''s row type, run this again, and create it anew. '
-                    END, 'The statement was: ', doing);
-            END;
-            IF step[4] = 'lock' THEN
-              budget := budget - (clock_timestamp() - asked);
-            END IF;
+            RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no primary key by '
+              'which they could come back', table_name, array_to_string(dropped, ', ')
+              USING HINT = 'Add a primary key, or save and clear the values yourself.';
+          ELSIF dry THEN
+            said := said || concat(doing, ';', ' -- only if: ' || steps[i][2]);
+            CONTINUE;
           END IF;
-          IF step[4] = 'clauses' THEN
-            FOR j IN 1 .. cardinality(clauses) / 2 LOOP
-              said := said || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, clauses[j][1]), clauses[j][2], NULL]];
-            END LOOP;
-          ELSIF dry OR step[4] IS DISTINCT FROM 'lock' THEN
-            said := said || ARRAY[[concat(doing, CASE WHEN dry THEN ';' || coalesce(' -- only if: ' || step[2], '')
-              WHEN touched > 0 OR doing ~ '^(UPDATE|DELETE) ' THEN format(' (%s rows)', touched) END), step[3], NULL]];
+          EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));
+          asked := clock_timestamp();
+          BEGIN
+            -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
+            PERFORM set_config('search_path', path, true);
+            EXECUTE doing;
+            GET DIAGNOSTICS touched = ROW_COUNT;
+            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+          EXCEPTION
+            WHEN lock_not_available OR deadlock_detected OR internal_error THEN
+              RAISE;
+            WHEN OTHERS THEN
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
+              IF SQLSTATE ~ '^2[23]' THEN -- the server's own words would show it
+                detail := '';
+                line := concat('a value stands in the way', ' (' || nullif(line, '') || ')');
+              ELSE
+                line := SQLERRM;
+              END IF;
+              IF steps[i][2] = 'may fail' THEN
+                RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
+                CONTINUE;
+              END IF;
+              RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
+                MESSAGE = format('%s is left as it was: %s', table_name, line),
+                HINT = concat(CASE SQLSTATE
+                  WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename it or drop it. '
+                  WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
+                  WHEN '0A000' THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
+                  END, 'The statement was: ', doing);
+          END;
+          IF doing LIKE 'LOCK %' THEN
+            budget := budget - (clock_timestamp() - asked);
+          ELSE
+            said := said || concat(doing, CASE WHEN touched > 0 OR doing ~ '^(UPDATE|DELETE) '
+                                               THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-      END LOOP;
-      IF kept.oid IS NOT NULL AND NOT dry THEN
-        said := said || ARRAY[[format('%s: %s stays: it holds values that are not back, as of rows that are gone. Look '
-          'into it, then drop it', table_name, kept.sql_name), NULL, 'note']];
-      END IF;
-      IF NOT is_work THEN
-        said := said || ARRAY[[format('%s: nothing to do', table_name), NULL, 'note']];
+        IF pass = 2 AND NOT dry AND kept.oid IS NOT NULL THEN
+          said := said || format('%s: %s stays: it holds values that are not back, as of rows that are gone. Look into '
+                                 'it, then drop it', table_name, kept.sql_name);
+        END IF;
+      END; END LOOP;
+      IF said = '{}' THEN
+        said := ARRAY[format('%s: nothing to do', table_name)];
       END IF;
       is_done := true;
     EXCEPTION
@@ -756,61 +682,54 @@ BEGIN
         IF is_filled IS NOT TRUE THEN
           RAISE;
         END IF;
-        is_filled := NULL; -- some have come since
+        is_filled := NULL;
       WHEN lock_not_available OR deadlock_detected OR internal_error THEN
         -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
         IF SQLSTATE = 'XX000' AND SQLERRM !~ '^(tuple concurrently|failure on connection marked as essential)' THEN
           RAISE;
         END IF;
-        failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %' THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
-                        ELSE format('%s is left as it was: no lock in time to: %s', table_name, doing) END;
+        failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
+          THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
+          ELSE format('%s is left as it was: no lock in time to: %s', table_name, doing) END;
     END;
     EXIT WHEN is_done;
 
     IF failure IS NOT NULL THEN
-      OPEN holders;
-      FETCH holders INTO holding_it;
-      CLOSE holders;
+      OPEN holders; FETCH holders INTO holder; CLOSE holders;
       sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
+      line := coalesce(holder.names, 'Whoever held it has let go since.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
-        RAISE EXCEPTION USING
-          ERRCODE = 'lock_not_available',
-          MESSAGE = failure,
-          DETAIL = coalesce('Held by ' || holding_it.names, 'Whoever held it has let go since.'),
-          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE '
-                        'in seconds, in a script deadline at its top.',
-                        'To end what is in the way: ' || holding_it.remedy || chr(10), tries,
+        RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
+          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE='
+                        '(seconds), in a script deadline at its top.',
+                        'To end what is in the way: ' || holder.remedy || chr(10), tries,
                         round(extract(epoch FROM clock_timestamp() - started)::numeric, 1));
       END IF;
-      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries, round(extract(epoch FROM sleep)::numeric, 1),
-        coalesce('Held by ' || holding_it.names, 'Whoever held it has let go since.');
+      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries, round(extract(epoch FROM sleep)::numeric, 1), line;
       PERFORM pg_sleep(extract(epoch FROM sleep));
     END IF;
     IF alone THEN
       COMMIT; -- every try is a transaction and a snapshot of its own
     END IF;
-
     IF fill_now THEN
       is_filled := true;
-      FOREACH step SLICE 1 IN ARRAY fills LOOP
-        filled := 0;
+      FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
+        said[1] := '0';
         doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) ANY ($1) AND %2$s IS NULL',
-                                   this.sql_name, step[3], step[2]);
+                                   this.sql_name, fills[i][3], fills[i][2]);
         FOR tids IN EXECUTE pg_catalog.format(
           'SELECT pg_catalog.array_agg(ctid) FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n '
-          'FROM %s WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, step[3], batch)
+          'FROM %s WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
         LOOP
           BEGIN
             SET LOCAL lock_timeout = '200ms';
             EXECUTE doing USING tids;
-            GET DIAGNOSTICS touched = ROW_COUNT;
-            filled := filled OPERATOR(pg_catalog.+) touched;
           EXCEPTION WHEN OTHERS THEN NULL; -- what stands in the way is met again, behind the lock
           END;
           COMMIT;
         END LOOP;
-        RAISE NOTICE '% (% rows, % at a time, while everybody works on)', doing, filled, batch;
+        RAISE NOTICE '% (% rows at a time, while everybody works on)', doing, batch;
       END LOOP;
       started := pg_catalog.clock_timestamp();
     END IF;
@@ -835,17 +754,10 @@ BEGIN
       SET LOCAL citus.propagate_set_commands TO DEFAULT;
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
     END IF;
-    PERFORM set_config('row_security', found_rls, true), set_config('standard_conforming_strings', found_quotes, true),
-            set_config('search_path', found_path, true);
+    PERFORM set_config('standard_conforming_strings', found_quotes, true), set_config('search_path', found_path, true);
   END IF;
-  FOREACH step SLICE 1 IN ARRAY said LOOP
-    IF step[3] IS NULL THEN
-      RAISE NOTICE USING MESSAGE = step[1], COLUMN = coalesce(step[2], '');
-    ELSIF step[3] OPERATOR(pg_catalog.=) 'note' THEN
-      RAISE NOTICE USING MESSAGE = step[1];
-    ELSE
-      RAISE WARNING USING MESSAGE = step[1];
-    END IF;
+  FOREACH line IN ARRAY said LOOP
+    RAISE NOTICE '%', line;
   END LOOP;
 END
 $program$;

@@ -8,16 +8,10 @@ import { type Direction, program, tableName } from '../program/program';
 import { surroundings } from '../run';
 import { UserError } from '../user-error';
 
-/** A statement that the program would send. */
-export interface Step {
-  readonly statement: string;
-  /** The column that it is about; null where it is about none, or more than one. */
-  readonly column: string | null;
-}
-
 /** What the program says that it would do. */
 export interface DryRun {
-  readonly steps: readonly Step[];
+  /** The statements that it would send, in their order; with "-- only if" behind those that have a condition. */
+  readonly steps: readonly string[];
   /** What it leaves as it is, and why. */
   readonly notes: readonly string[];
   readonly warnings: readonly string[];
@@ -97,13 +91,12 @@ async function dryRun(connection: Connection, change: Change, direction: Directi
   } finally {
     connection.off('notice', onNotice);
   }
-  const steps: Step[] = [];
-  const notes: string[] = [];
-  const warnings: string[] = [];
-  for (const { severity, message = '', column } of notices) {
-    if (severity === 'WARNING') warnings.push(message);
-    else if (column === undefined) notes.push(message);
-    else steps.push({ statement: message, column: column || null });
-  }
-  return { steps, notes, warnings, refusal };
+  const said = notices.map(({ severity, message = '' }) => ({ isWarning: severity === 'WARNING', message }));
+  const isRemark = (message: string) => message.startsWith(`${tableName(change)}: `);
+  return {
+    steps: said.flatMap(({ message }) => (isRemark(message) ? [] : [message])),
+    notes: said.flatMap(({ isWarning, message }) => (isRemark(message) && !isWarning ? [message] : [])),
+    warnings: said.flatMap(({ isWarning, message }) => (isWarning ? [message] : [])),
+    refusal,
+  };
 }

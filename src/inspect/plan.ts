@@ -87,7 +87,7 @@ function linesOf(plan: Omit<Plan, 'lines'>, columnsLeft: number): string[] {
     ...warnings.map((warning) => `warning: ${warning}`),
     ...notes,
     ...(steps.length > 0 ? [`${direction}: these statements, in this order`] : []),
-    ...steps.map(({ statement }) => `  ${statement}`),
+    ...steps.map((statement) => `  ${statement.replaceAll('\n', '\n  ')}`),
     ...(direction === 'up' && plan.recorded && steps.length > 0 ? [recordedTooEarly] : []),
     plan.holders ? `It would wait for: ${plan.holders}` : 'Nobody holds a transaction on it.',
     ...(knexLock === 'held' ? ['A migration is running now.'] : []),

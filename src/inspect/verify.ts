@@ -32,6 +32,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   const recorded = await isRecorded(knex, change);
   return looking(knex, change, async (look) => {
     const { steps, refusal } = await look.dryRun('up');
+    const clauses = steps.flatMap(clausesOf);
     const { columns: declared, rename } = change;
     const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
     const shapes = await look.rows<{ name: string; shape: string }>(shapeOf);
@@ -39,13 +40,11 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     const columns = [...names, ...others].map((name) => ({
       name,
       found: shapes.find((shape) => shape.name === name)?.shape ?? null,
-      differs: steps
-        .filter(({ column }) => column === name)
-        .map(({ statement }) => statement.replace(/^ALTER TABLE .*? (?=(ADD|ALTER|DROP|RENAME) COLUMN )|;$/g, '')),
+      differs: clauses.filter(({ column }) => column === quoted(name)).map(({ clause }) => clause),
     }));
     const left = [
       ...(refusal === null ? [] : [refusal]),
-      ...(steps.some(({ column }) => column !== null) ? [] : steps.map(({ statement }) => statement)),
+      ...(clauses.length > 0 ? [] : steps),
     ];
     const isMade = steps.length === 0 && refusal === null;
     const withoutPrivilege = role === undefined ? [] : await unprivileged(look, role, names);
@@ -59,6 +58,12 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     };
     return { ...result, lines: [look.database, ...linesOf(result, change, isMade, role)] };
   });
+}
+
+/** The subcommands of an ALTER TABLE of the program, a line each, with the column that each is about. */
+function clausesOf(statement: string) {
+  const subcommand = /((?:ADD|ALTER|DROP|RENAME) COLUMN (?:.*? TO )??("(?:[^"]|"")+"|\w+).*?)[,;]?$/gm;
+  return [...statement.matchAll(subcommand)].map(([, clause = '', column = '']) => ({ clause, column }));
 }
 
 /** Type, nullability and default of each column, as text. */

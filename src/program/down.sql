@@ -1,17 +1,15 @@
 --@ declare
-  from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
-  from_kind pg_catalog.text;
-  from_size integer;
-  to_type   pg_catalog.text;
+        from_type text; -- of the old name, where it is added again beside the new one
+        from_kind text;
+        from_size integer;
+        to_type   text;
 --@ renamed
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
-          said := ARRAY[[format('%s: nothing to take back: there is no table %s. It has been taken back already, or the '
-            'columns were not added by this change', table_name, before.sql_name), NULL, 'note']];
+          RAISE NOTICE '%: nothing to take back: there is no table %. It has been taken back already, or the columns were '
+            'not added by this change', table_name, before.sql_name;
           EXIT;
         END IF;
-        from_type := NULL;
-        to_type := NULL;
         IF has_to AND NOT has_from AND ARRAY(
           SELECT attname::text FROM pg_attribute
           WHERE attrelid = before.oid AND NOT attisdropped AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
@@ -43,31 +41,29 @@
               WHEN col.type = col.declared_type AND col.type !~ '^(json$|character)' THEN 't.%1$I IS DISTINCT FROM %2$s'
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END, col.name, col.declared_value);
 --@ another type
-            IF col.type <> col.wanted_type THEN
-              remarks := remarks || ARRAY[[format('%s: leave %s as %s, though it was %s: its type has been changed since',
-                table_name, col.name, col.short, col.wanted_short), NULL, 'note']];
+            IF col.type <> col.wanted_type AND pass = 1 AND tries = 0 THEN
+              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name, col.name,
+                col.type, col.wanted_type;
             END IF;
             CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$' OR col.wanted_type !~ '^(text|jsonb?)$';
 --@ wider
             line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name, col.wanted_type,
                            col.collate_as);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched FROM unnest(relations) r;
-            IF col.kind = 'integer' OR touched > rewrite_limit THEN -- each partition is made anew, however small
-              remarks := remarks || ARRAY[[format('%s: leave %s as %s, though it was %s: it would rewrite %s. At a quiet '
-                'hour: %s;', table_name, col.name, col.short, col.wanted_short, pg_size_pretty(touched), line), NULL, 'note']];
-            ELSE -- fails where a value does not fit, or a view needs it
-              later := later || ARRAY[[line, NULL, col.name, 'may fail']];
+            IF col.kind = 'text' AND touched <= rewrite_limit THEN -- fails where a value does not fit, or a view needs it
+              later := later || ARRAY[[line, 'may fail']];
+            ELSIF pass = 1 AND tries = 0 THEN -- each partition is made anew, however small
+              RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet hour: %;',
+                table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched), cardinality(relations), line;
             END IF;
 --@ refused
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none" under
         -- the new name, so that the next up does not take the old value for one that never moved.
         IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL AND EXISTS (
-          SELECT FROM pg_attribute
-          WHERE attrelid = target AND attname = declaration -> 'rename' ->> 'move_where' AND atttypid = 'bool'::regtype) THEN
+          SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where AND atttypid = 'bool'::regtype) THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL AND t.%6$I',
-            this.sql_name, to_name, none, kept.sql_name, this.matches, declaration -> 'rename' ->> 'move_where'),
-            NULL, to_name, NULL]];
+            this.sql_name, to_name, none, kept.sql_name, this.matches, move_where), NULL]];
         END IF;
 --@ first
 --@ back
@@ -80,7 +76,7 @@
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
               WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
               ELSE 'false' END, to_name, from_size,
-              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*)? *\]$')), NULL, from_name, NULL]];
+              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*)? *\]$')), NULL]];
         END IF;
 --@ last
-          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL, NULL, NULL]];
+          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];

@@ -1,9 +1,9 @@
 --@ declare
-  was       pg_catalog.text[]; -- the columns concerned as they are found, for the way back
-  notes     pg_catalog.text[];
+        was       text[] := '{}'; -- the columns concerned as they are found, for the way back
+        notes     text[] := '{}'; -- what else is to be kept of them
+        to_type   text;
+        can_tell  boolean;
 --@ renamed
-        was := '{}';
-        notes := '{}';
         IF has_from AND NOT has_to THEN
           giver := from_name;
           taker := to_name;
@@ -36,46 +36,42 @@
             holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text AND NOT '
               '(t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
 --@ another type
-            conflicts := conflicts || ARRAY[[
-              format('%s is %s, and the application needs %s', col.name, col.short, col.wanted_short),
-              format('Rename or convert it first, for example: ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;%4$s then '
-                     'run this again.', this.sql_name, col.name, col.name || '_old',
-                     CASE WHEN col.not_null AND col.special IS NULL
-                     THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END)]];
+            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or convert it first, '
+              'for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name, coalesce(col.special, col.type),
+              col.wanted_type, this.sql_name, col.name, col.name || '_old',
+              CASE WHEN col.not_null AND col.special IS NULL
+              THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
             CONTINUE;
 --@ wider
-            remarks := remarks || ARRAY[[format('%s: leave %s as %s: it holds everything that %s does', table_name,
-              col.name, col.short, col.wanted_short), NULL, 'note']];
+            IF pass = 1 AND tries = 0 THEN
+              RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col.name, col.type,
+                col.wanted_type;
+            END IF;
 --@ refused
           IF has_from AND has_to THEN
-            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name) AS from_type,
-                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name) AS to_type,
-                   bool_or(attname = declaration -> 'rename' ->> 'move_where' AND atttypid = 'bool'::regtype) AS can_tell
-            INTO col
+            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
+                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name),
+                   bool_or(attname = move_where AND atttypid = 'bool'::regtype)
+            INTO detail, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values can move only where no value can fail to convert.
-            IF col.to_type NOT IN (col.from_type, 'text', 'character varying') THEN
-              conflicts := conflicts || ARRAY[[
-                format('both %s (%s) and %s (%s) exist, and not every value of the one is a value of the other',
-                       from_name, col.from_type, to_name, col.to_type),
-                format('Convert %s to text or to the type of %s first, then run this again.', to_name, from_name)]];
-            ELSIF NOT col.can_tell THEN
-              conflicts := conflicts || ARRAY[[
-                format('both %s and %s exist, and %s (boolean), which tells where a value may move, does not',
-                       from_name, to_name, declaration -> 'rename' ->> 'move_where'),
-                'Add it, or drop the one of the two columns that nobody uses.']];
+            IF to_type NOT IN (detail, 'text', 'character varying') THEN
+              conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the one is a value '
+                'of the other. Convert %3$s to text or to the type of %1$s.', from_name, detail, to_name, to_type);
+            ELSIF NOT can_tell THEN
+              conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a value may move, '
+                'does not. Add it, or drop the one of the two columns that nobody uses.', from_name, to_name, move_where);
             END IF;
           END IF;
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value moves
         -- only where the owner has them switched on.
-        IF has_from AND has_to THEN
+        IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND '
-            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, col.to_type,
-            declaration -> 'rename' ->> 'move_where', none), NULL, to_name, NULL]];
+            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where, none), NULL]];
         END IF;
 --@ first
           IF before.oid IS NULL THEN
             steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
-              || before.closing || array_to_string(notes, ''), NULL, NULL, NULL]] || steps;
+              || before.closing || array_to_string(notes, ''), NULL]] || steps;
           END IF;
