@@ -6,7 +6,8 @@ module.exports = {
   transform: { '\\.ts$': 'ts-jest' },
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
-  testTimeout: 90_000,
+  // For hangs: a slow machine is no failure.
+  testTimeout: 300_000,
   // Jest would leave one of two cores to whatever else is going on.
   maxWorkers: '100%',
   // Commands run as processes of their own, which Jest cannot look into; test/cli runs each.

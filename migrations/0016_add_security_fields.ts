@@ -3,8 +3,9 @@ import { tableChange } from '../src/table-change';
 export const { up, down, plan, rehearse, verify, script } = tableChange({
   id: '0016',
   table: 'user_profiles',
-  why: 'Without it /mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.',
+  why: '/mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.',
   after: "Run the application's migrations up to 0015 first.",
+  knex: { migration: '0016_add_security_fields', endsWith: 'security_fields' },
   django: { app: 'healthcare', migration: '0016_add_security_fields' },
   add: {
     failed_login_attempts: { type: 'integer', notNull: true, default: '0' },

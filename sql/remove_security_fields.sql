@@ -1,4 +1,28 @@
--- user_profiles add_security_fields.sql
+-- user_profiles: take back change 0016 (rendered by "npm run script")
+-- What      Brings the table back to the shape that add_security_fields.sql or Knex found. Columns that were
+--           there stay, with their values. Without user_profiles_0016_before it changes nothing.
+-- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
+--           One statement: all or nothing, and safe to repeat. It prints each statement that it has sent, or
+--           "nothing to do". psql ends with 0 when it is done, with 3 when it was refused or gave up.
+-- Try       -c "SET table_change.dry = 'on'" before -f: it prints what it would send, locks and changes
+--           nothing, on a standby too. -c BEGIN before -f, -c ROLLBACK behind it: it does all, with all
+--           locks, and takes it back.
+-- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
+-- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on
+--           its schema. The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0"
+--           before -f.
+-- Locks     Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds,
+--           and some 10 microseconds for each value that is moved, filled, archived or given back. To get
+--           there a try keeps nobody waiting for more than 0.2 s: it ends, names who holds the table, and is
+--           repeated for 120 s.
+--           In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until
+--           your COMMIT, and nothing is there before it.
+-- Keeps     user_profiles_0016_down_archive: the values of columns that go, the table owner's alone. They
+--           come back when the change is made again.
+-- Knex      Where Knex has it recorded, it still has: npx knex migrate:down 0016_add_security_fields finds
+--           nothing to do, and deletes the record, with which migrate:latest would do nothing.
+-- Contents  1. The table, and its key; 2. the lock that stops nobody; 3. look; 4. decide; 5. refuse; 6. the
+--           steps, in their order; 7. check; 8. the write that is tried.
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE
@@ -9,7 +33,7 @@ DECLARE
   "before": "user_profiles_0016_before",
   "archive": "user_profiles_0016_down_archive",
   "kept": "user_profiles_0016_up_archive",
-  "rename": {"from":"backup_codes","to":"mfa_backup_codes","type":"text","move_where":"mfa_enabled","none":"[]"},
+  "rename": {"from":"backup_codes","to":"mfa_backup_codes","type":"text","where":"mfa_enabled","none":"[]"},
   "add": [
     {"name":"failed_login_attempts","type":"integer","not_null":true,"value":"0"},
     {"name":"account_locked_until","type":"timestamp with time zone","not_null":false},
@@ -34,13 +58,15 @@ DECLARE
   batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
   rewrite_limit CONSTANT integer := 16777216; -- bytes: a larger table is not rewritten
+  knowingly CONSTANT pg_catalog.text :=
+    'MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   ignore_dependents CONSTANT boolean := false; -- go on though writes would fail, or secrets leak
 
   table_name CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
   from_name  CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
   to_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
   none       CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
-  move_where CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'move_where');
+  move_where CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'where');
   found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_wait CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
@@ -55,6 +81,11 @@ DECLARE
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
   relation  pg_catalog.oid;
+  before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
+  kept      pg_catalog.record; -- the one with values that come back,
+  kept_oid  pg_catalog.oid; -- where that can be,
+  archive   pg_catalog.record; -- the one for values that go
+  names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text; -- the one that is asked for
   asked     timestamptz;
@@ -65,11 +96,13 @@ DECLARE
   holder    pg_catalog.record;
   fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name, value, name as found
   steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
+  left_over pg_catalog.text[]; -- steps that may fail, and did
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
   doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
+  applies   boolean;
   tids      pg_catalog.tid[];
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
@@ -79,11 +112,12 @@ DECLARE
   fill_now  boolean;
   is_filled boolean := false; -- before the lock; NULL: some have come since
 
-  -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the table
-  -- moved (its comment has the table's oid). closing makes it the owner's alone, whatever the default privileges.
+  -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
+  -- table moved (its comment has the table's oid). closing makes it the owner's alone.
   ours CURSOR (name pg_catalog.text) FOR
     SELECT c.oid, s.sql_name, format(
-             '; COMMENT ON TABLE %1$s IS %2$L; REVOKE ALL ON %1$s FROM PUBLIC%3$s; ALTER TABLE %1$s OWNER TO %4$I',
+             E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
+             'ALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
              (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
               FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) x
@@ -93,16 +127,18 @@ DECLARE
     FROM (SELECT name) w (name)
     LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
       ON c.relname = w.name AND c.relkind = 'r'
-        AND (n.nspname = this.schema OR obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
+        AND (n.nspname = this.schema
+          OR obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
     CROSS JOIN LATERAL (SELECT format('%I.%I', coalesce(n.nspname, this.schema), w.name)) s (sql_name)
     ORDER BY n.nspname <> this.schema LIMIT 1;
 
   -- Who keeps a lock from us, of those who were there when it was asked for. A query is shown up to its first
-  -- string: somebody's data. Of a GRANT (before 18), which locks the catalog's row, only the transaction shows.
+  -- string: somebody's data. A GRANT (before 18) locks the catalog's row: only its transaction shows.
   holders CURSOR FOR
     WITH holder AS (
-      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start, l.relation IS NULL AS is_guess,
-             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1) AS query
+      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
+             l.relation IS NULL AS is_guess,
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), E'\n', 1) AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (relations)
@@ -114,9 +150,10 @@ DECLARE
     SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
                (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
              ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', pid,
-               coalesce(usename, 'unknown'), coalesce(application_name, ''), coalesce(state, 'hidden from this role'),
+               coalesce(usename, 'unknown'), coalesce(application_name, ''),
+               coalesce(state, 'state hidden from this role'),
                round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100))
-             END, chr(10) ORDER BY xact_start) AS names,
+             END, E'\n' ORDER BY xact_start) AS names,
            string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
              ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy
     FROM holder WHERE NOT is_guess OR NOT EXISTS (SELECT FROM holder WHERE NOT is_guess);
@@ -128,7 +165,8 @@ DECLARE
                   this.sql_name, string_agg(format('%1$I = %1$I', attname), ', '))
     FROM pg_attribute a
     WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
-      AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
+      AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
+      AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
 BEGIN
   BEGIN
     dry := pg_catalog.current_setting('table_change.dry')::boolean;
@@ -147,7 +185,10 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
-    IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time, because of foreign keys
+    IF current_setting('server_version_num')::integer >= 120000 THEN -- to look again without a new plan
+      PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+    END IF;
+    IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time: foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
       SET LOCAL citus.multi_shard_modify_mode = 'sequential';
     END IF;
@@ -159,20 +200,22 @@ BEGIN
     fill_now := false;
     is_work := false;
     said := '{}';
+    left_over := '{}';
     lock_mode := 'SHARE UPDATE EXCLUSIVE';
 
     <<try>>
     BEGIN
       -- 1. The table, and its key: the primary key; where children inherit, with the table that has the row.
       SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
-             c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table, pg_has_role(o.oid, 'USAGE') AS is_own,
+             c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table,
+             pg_has_role(o.oid, 'USAGE') AS is_own,
              c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, false AS has_rows,
              CASE WHEN has_children THEN 'archived_from, ' ELSE '' END || k.names AS key,
              CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END
                || k.names AS key_read,
              CASE WHEN has_children THEN 't.tableoid OPERATOR(pg_catalog.=) a.archived_from AND ' ELSE '' END
                || k.matches AS matches,
-             CASE WHEN has_children THEN '{archived_from 2205}' ELSE '{}' END::text[] || k.columns AS key_columns
+             CASE WHEN has_children THEN '{archived_from 2205}'::text[] END || k.columns AS key_columns
       INTO this
       FROM (SELECT target AS oid) it
       LEFT JOIN pg_class c ON c.oid = it.oid
@@ -185,8 +228,8 @@ BEGIN
         SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
                array_agg(format('%s %s', a.attname, a.atttypid)) AS columns,
                -- The operator of the key's own type, where = would take what fits better on the search_path.
-               string_agg(format('t.%1$I OPERATOR(%2$I.=) a.%1$I', a.attname, coalesce(p.nspname, 'pg_catalog')),
-                          ' AND ' ORDER BY a.attnum) AS matches
+               string_agg(format('t.%1$I OPERATOR(%2$I.=) a.%1$I', a.attname,
+                                 coalesce(p.nspname, 'pg_catalog')), ' AND ' ORDER BY a.attnum) AS matches
         FROM pg_constraint k -- conkey leaves out what the index includes besides
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
         JOIN pg_type y ON y.oid = a.atttypid
@@ -196,8 +239,8 @@ BEGIN
         WHERE k.conrelid = c.oid AND k.contype = 'p') k;
       IF target IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-          MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name, current_user,
-                           current_database()),
+          MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
+                           current_user, current_database()),
           HINT = concat_ws(' ', declaration ->> 'after',
                            'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
       ELSIF NOT this.is_table THEN
@@ -207,8 +250,8 @@ BEGIN
           HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
       ELSIF NOT this.is_own AND NOT dry THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-          MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', table_name,
-                           this.owner, current_user),
+          MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I',
+                           table_name, this.owner, current_user),
           HINT = format('Run it as %I, or as a member of that role.', this.owner);
       ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
         RAISE EXCEPTION USING
@@ -224,8 +267,8 @@ BEGIN
         )
         SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
 
-      -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between this and
-      -- ACCESS EXCLUSIVE: a transaction that has read and goes on to write would end in a deadlock with us.
+      -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between it
+      -- and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
       -- SET CONSTRAINTS: an ALTER TABLE after an UPDATE would meet its pending trigger events.
       asked := clock_timestamp();
       IF NOT dry THEN
@@ -238,13 +281,18 @@ BEGIN
       IF NOT this.is_forced THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
+      OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
+      OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
+      OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
+      -- Where its rows can still be found by the key.
+      kept_oid := CASE WHEN this.key IS NOT NULL AND this.key_columns <@ ARRAY(
+        SELECT format('%s %s', attname, atttypid) FROM pg_attribute
+        WHERE attrelid = kept.oid AND NOT attisdropped) THEN kept.oid END;
+      names := ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
+        || ARRAY[from_name, to_name];
       budget := lock_budget;
 
       FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
-        before    record; -- a table of ours beside it: the one that has the shape before,
-        kept      record; -- the one with values that come back,
-        archive   record; -- the one for values that go
-        kept_oid  oid;
         col       record; -- a column, as it is and as it is wanted
         has_from  boolean;
         has_to    boolean;
@@ -269,24 +317,18 @@ BEGIN
         steps := '{}';
 
         -- 3. Look.
-        OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
-        OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
-        OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
-        kept_oid := CASE WHEN this.key_columns <@ ARRAY( -- its rows can still be found by the key
-          SELECT format('%s %s', attname, atttypid) FROM pg_attribute
-          WHERE attrelid = kept.oid AND NOT attisdropped) THEN kept.oid END;
         SELECT coalesce(bool_or(attname = from_name), false), coalesce(bool_or(attname = to_name), false)
         INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
-          RAISE NOTICE '%: nothing to take back: there is no table %. It has been taken back already, or the columns were '
-            'not added by this change', table_name, before.sql_name;
+          RAISE NOTICE '%: nothing to take back: there is no table %. It has been taken back already, or the '
+            'columns were not added by this change', table_name, before.sql_name;
           EXIT;
         END IF;
         IF has_to AND NOT has_from AND ARRAY(
           SELECT attname::text FROM pg_attribute
-          WHERE attrelid = before.oid AND NOT attisdropped AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
+          WHERE attrelid = before.oid AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
           giver := to_name;
           taker := from_name;
         END IF;
@@ -299,27 +341,31 @@ BEGIN
                    coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
                              FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
                              JOIN pg_type y ON y.oid = a.atttypid
-                             WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation), '') AS collate_as,
+                             WHERE l.oid = a.attcollation AND l.oid <> y.typcollation), '') AS collate_as,
                    a.attnotnull AS not_null, k.conname AS null_name, k.convalidated IS FALSE AS unproved,
                    pg_get_expr(d.adbin, d.adrelid) AS value, col_description(a.attrelid, a.attnum) AS comment,
                    CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special
+                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column'
+                   END AS special
             FROM pg_attribute a
             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
             LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
               ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
-            WHERE a.attrelid IN (target, before.oid, kept_oid) AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE a.attrelid IN (target, before.oid, kept_oid) AND a.attname = ANY (names)
+              AND NOT a.attisdropped
           ),
           declared AS (
             SELECT e.place, c.name, c.type, c.not_null, c.value
             FROM jsonb_array_elements(declaration -> 'add') WITH ORDINALITY e (item, place)
-            CROSS JOIN LATERAL jsonb_to_record(e.item) AS c (name text, type text, not_null boolean, value text)
+            CROSS JOIN LATERAL jsonb_to_record(e.item)
+              AS c (name text, type text, not_null boolean, value text)
           ),
           wanted (place, name, type, collate_as, not_null, null_name, unproved, value, fill, comment) AS (
             SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
                    coalesce(CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
                                  WHEN b.type ~ '^(jsonb?|text|character varying)$'
-                                   OR substring(b.type FROM '^character varying\((\d+)\)$')::integer >= length(none)
+                                   OR substring(b.type FROM '^character varying\((\d+)\)$')::integer
+                                      >= length(none)
                                  THEN quote_literal(none)
                                  WHEN b.type ~ '\]$' THEN '''{}''' END, b.value, d.value), b.comment
             FROM shape b LEFT JOIN declared d ON d.name = b.name
@@ -331,19 +377,21 @@ BEGIN
                         WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
                         ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
                    CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
-                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647) END AS width
+                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
+                   END AS width
             FROM (SELECT type FROM shape UNION SELECT type FROM wanted) types
           )
-          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width, t.collate_as,
-                 t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special, t.comment AS found_comment,
-                 w.type AS wanted_type, wk.kind AS wanted_kind, wk.width AS wanted_width, w.collate_as AS wanted_collate,
-                 w.not_null AS wanted_not_null, w.null_name, w.unproved AS wanted_unproved, w.value AS wanted_value,
-                 w.fill, w.comment, d.type AS declared_type, d.value AS declared_value,
+          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width,
+                 t.collate_as, t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special,
+                 t.comment AS found_comment, w.type AS wanted_type, wk.kind AS wanted_kind,
+                 wk.width AS wanted_width, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
+                 w.null_name, w.unproved AS wanted_unproved, w.value AS wanted_value, w.fill, w.comment,
+                 d.type AS declared_type, d.value AS declared_value,
                  coalesce(ak.kind = wk.kind, false) AS is_kept, ak.width AS kept_width, a.type AS kept_type
           FROM wanted w
           FULL JOIN (
             SELECT CASE name WHEN giver THEN taker ELSE name END AS future, * FROM shape
-            WHERE relation = target AND (name IN (from_name, to_name) OR name IN (SELECT name FROM declared))
+            WHERE relation = target
           ) t ON t.future = w.name
           LEFT JOIN declared d ON d.name = coalesce(w.name, t.name)
           LEFT JOIN shape a ON a.relation = kept_oid AND a.name = w.name
@@ -363,11 +411,13 @@ BEGIN
             added := added || col.name;
             -- Values that come back from a wider column need one as wide.
             clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col.name,
-              CASE WHEN col.is_kept AND col.kept_width > col.wanted_width THEN col.kept_type ELSE col.wanted_type END,
-              col.wanted_collate, ' DEFAULT ' || col.fill, CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
-                THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
+              CASE WHEN col.is_kept AND col.kept_width > col.wanted_width THEN col.kept_type
+                   ELSE col.wanted_type END, col.wanted_collate, ' DEFAULT ' || col.fill,
+              CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
+                   THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
             IF col.is_kept THEN
-              line := format(CASE WHEN col.wanted_not_null THEN 'coalesce(a.%I, %s)' ELSE 'a.%I' END, col.name, col.fill);
+              line := format(CASE WHEN col.wanted_not_null THEN 'coalesce(a.%I, %s)' ELSE 'a.%I' END,
+                             col.name, col.fill);
               sets := sets || format('%I = %s', col.name, line);
               matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
                                            col.name, line);
@@ -378,38 +428,46 @@ BEGIN
                 coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), NULL]];
             END IF;
             IF col.comment IS NOT NULL THEN
-              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name, col.comment), NULL]];
+              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name,
+                                              col.comment), NULL]];
             END IF;
             CONTINUE;
           ELSIF col.wanted_type IS NULL THEN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
             clauses := clauses || format('DROP COLUMN %I', col.name);
-            -- A value is what is not the default with which up would add the column again. As text where the type
-            -- is another by now, or has no operator of its own.
+            -- A value is what is not the default with which up would add the column again. As text where the
+            -- type is another by now, or has no operator of its own.
             holding := holding || format(CASE
               WHEN col.declared_value IS NULL THEN 't.%1$I IS NOT NULL'
-              WHEN col.type = col.declared_type AND col.type !~ '^(json$|character)' THEN 't.%1$I IS DISTINCT FROM %2$s'
-              ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END, col.name, col.declared_value);
+              WHEN col.type = col.declared_type AND col.type !~ '^(json$|character)'
+              THEN 't.%1$I IS DISTINCT FROM %2$s'
+              ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
+              col.name, col.declared_value);
             CONTINUE;
           ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
             OR col.kind = 'integer' AND col.width < col.wanted_width THEN
             IF col.type <> col.wanted_type AND pass = 1 AND tries = 0 THEN
-              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name, col.name,
-                col.type, col.wanted_type;
+              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
+                col.name, col.type, col.wanted_type;
             END IF;
-            CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$' OR col.wanted_type !~ '^(text|jsonb?)$';
+            CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$'
+              OR col.wanted_type !~ '^(text|jsonb?)$';
           ELSIF col.width < col.wanted_width THEN
-            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type, col.collate_as);
-          ELSIF col.width > col.wanted_width THEN
-            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name, col.wanted_type,
-                           col.collate_as);
-            SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched FROM unnest(relations) r;
-            IF col.kind = 'text' AND touched <= rewrite_limit THEN -- fails where a value does not fit, or a view needs it
+            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
+                                         col.collate_as);
+          ELSIF col.type <> col.wanted_type THEN
+            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name,
+                           col.wanted_type, col.collate_as);
+            SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
+            FROM unnest(relations) r; -- each partition is made anew, however small
+            IF col.kind = 'text' AND touched <= rewrite_limit THEN
+              -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
-            ELSIF pass = 1 AND tries = 0 THEN -- each partition is made anew, however small
-              RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet hour: %;',
-                table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched), cardinality(relations), line;
+            ELSIF pass = 1 AND tries = 0 THEN
+              RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
+                'hour: %;', table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched),
+                cardinality(relations), line;
             END IF;
           END IF;
           -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
@@ -422,9 +480,10 @@ BEGIN
           IF col.not_null AND NOT col.wanted_not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col.name);
           ELSIF col.wanted_not_null AND (NOT col.not_null OR col.unproved AND NOT col.wanted_unproved) THEN
-            line := format(CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
-                                WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
-                                ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col.name, col.null_name);
+            line := format(
+              CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
+                   WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
+                   ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col.name, col.null_name);
             IF col.fill IS NOT NULL OR col.wanted_unproved THEN
               clauses := clauses || line;
             ELSE -- nothing says what a NULL that has come since could be filled with
@@ -440,13 +499,13 @@ BEGIN
         -- 5. Refuse, with nothing changed: all at once.
         IF pass = 1 THEN
           FOR line IN
-            -- A column that differs only in case would be left behind; a child's own be taken for the new one.
-            SELECT format('there is a column %I, which differs from %s only in case. ALTER TABLE %s RENAME COLUMN %1$I TO %I;',
-                          a.attname, b.lower, this.sql_name, b.lower || CASE WHEN EXISTS (
-                            SELECT FROM pg_attribute WHERE attrelid = target AND attname = b.lower) THEN '_old' ELSE '' END)
+            -- What differs only in case would be left behind; a child's own be taken for the new one.
+            SELECT format('there is a column %I, which differs from %s only in case. '
+                          'ALTER TABLE %s RENAME COLUMN %1$I TO %I;', a.attname, b.lower, this.sql_name,
+                          b.lower || CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = target
+                                                       AND attname = b.lower) THEN '_old' ELSE '' END)
             FROM pg_attribute a CROSS JOIN LATERAL lower(a.attname) b (lower)
-            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND (
-              b.lower IN (from_name, to_name) OR declaration -> 'add' @> jsonb_build_array(jsonb_build_object('name', b.lower)))
+            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND b.lower = ANY (names)
             UNION ALL
             SELECT format('%s has a column %I of its own. ALTER TABLE %1$s RENAME COLUMN %2$I TO %I;',
                           attrelid::regclass, attname, attname || '_old')
@@ -455,82 +514,84 @@ BEGIN
           LOOP
             conflicts := conflicts || line;
           END LOOP;
-          -- Functions whose text, or triggers whose arguments, name a column that goes. Fatal is what would fail at
-          -- every write, or write a secret down, where the write that is tried (8.) cannot tell. What has both names is
-          -- adapted.
+          -- Triggers whose function or arguments name a column that goes. Fatal is what would fail at every
+          -- write, or write a secret down, where the write that is tried (8.) cannot tell.
           FOR col IN
-            SELECT DISTINCT format(CASE WHEN t.arguments ~ g.word THEN 'an argument%3$s names %2$s, and does not follow its rename'
-                     ELSE 'function %1$s%3$s has %2$s in its text, and may fail or pass over it from then on' END,
-                     p.oid::regprocedure, g.name, format(' of trigger %s on %s', t.tgname, t.tgrelid::regclass)) AS line,
-                   coalesce(t.arguments ~ g.word
-                     OR t.is_ours AND t.is_untried AND code ~* ('\m(new|old)\s*\.\s*"?' || g.word)
-                     OR NOT t.is_ours AND code ~* g.word AND position(this.name IN code) > 0, false)
-                     AND NOT ignore_dependents AS is_fatal
-            FROM (SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M', '\m' || regexp_replace(
-                    CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END, '(\W)', '\\\1', 'g') || '\M'
+            SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
+                   t.tgrelid = ANY (relations) AS is_ours, encode(t.tgargs, 'escape') AS arguments,
+                   -- 16: on UPDATE
+                   t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows AS is_untried,
+                   -- Without comments and strings.
+                   regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
+            FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
+                         CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
-            CROSS JOIN pg_proc p
-            JOIN pg_language l ON l.oid = p.prolang
-            JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-            LEFT JOIN LATERAL (
-              SELECT tgname, tgrelid, tgrelid = ANY (relations) AS is_ours,
-                     tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows AS is_untried, -- 16: on UPDATE
-                     CASE WHEN tgrelid = ANY (relations) THEN encode(tgargs, 'escape') END AS arguments
-              FROM pg_trigger WHERE tgfoid = p.oid AND tgenabled IN ('O', 'A')
-            ) t ON true
-            -- Without comments and strings.
-            CROSS JOIN LATERAL regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') code
-            WHERE (t.arguments ~ g.word OR p.prosrc ~* g.word AND l.lanname NOT IN ('internal', 'c'))
-              AND NOT coalesce(concat(p.prosrc, t.arguments) ~* g.other, false)
+            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+            CROSS JOIN LATERAL concat(p.prosrc, encode(t.tgargs, 'escape')) whole
+            WHERE t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal AND whole ~* g.word
+              AND NOT coalesce(position(g.other IN whole) > 0, false)
           LOOP
-            IF col.is_fatal THEN
-              conflicts := conflicts || concat(col.line, '. Make it right under both names, as by to_jsonb(NEW); or go on '
-                'knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top.');
+            line := format(CASE WHEN col.is_ours AND col.arguments ~ col.word
+              THEN 'trigger %s on %s: its argument names %s, and does not follow the rename'
+              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail from then on' END,
+              col.tgname, col.on_table, col.name, col.function);
+            IF NOT ignore_dependents AND (CASE WHEN col.is_ours
+              THEN col.arguments ~ col.word
+                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"?' || col.word)
+              ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
+              conflicts := conflicts || concat(line, '. Make it right under both names, as by '
+                'to_jsonb(NEW); or go on knowingly: ', knowingly);
             ELSIF tries = 0 THEN
-              RAISE WARNING '%: %', table_name, col.line;
+              RAISE WARNING '%: %', table_name, line;
             END IF;
           END LOOP;
           IF conflicts <> '{}' THEN
-            RAISE EXCEPTION '% is left as it was: %', table_name, array_to_string(conflicts, chr(10));
+            RAISE EXCEPTION '% is left as it was: %', table_name, array_to_string(conflicts, E'\n');
           END IF;
         END IF;
 
         -- 6. The steps, in their order.
-        -- An archived old value whose row has no new one by now has been replaced and spent since. Said as "none" under
-        -- the new name, so that the next up does not take the old value for one that never moved.
-        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL AND EXISTS (
-          SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where AND atttypid = 'bool'::regtype) THEN
-          steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL AND t.%6$I',
-            this.sql_name, to_name, none, kept.sql_name, this.matches, move_where), NULL]];
+        -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
+        -- "none" under the new name, so that the next up does not take the old value for one that never moved.
+        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL
+          AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
+                      AND atttypid = 'bool'::regtype) THEN
+          steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
+            'WHERE %s AND t.%2$I IS NULL AND t.%6$I', this.sql_name, to_name, none, kept.sql_name,
+            this.matches, move_where), NULL]];
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
           detail := concat_ws(', ', this.key_read, array_to_string(dropped, ', '));
           steps := steps || ARRAY[[
-            format('CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false; ALTER TABLE %1$s ADD PRIMARY KEY (%4$s)',
-                   archive.sql_name, detail, this.sql_name, this.key) || archive.closing
-              || format('; INSERT INTO %s SELECT %s FROM %s t WHERE %s', archive.sql_name, detail, this.sql_name, line)
-              || CASE WHEN this.key IS NULL THEN NULL ELSE '' END,
+            CASE WHEN this.key IS NOT NULL THEN concat(
+              format(E'CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false;\n'
+                     'ALTER TABLE %1$s ADD PRIMARY KEY (%4$s)', archive.sql_name, detail, this.sql_name,
+                     this.key), archive.closing,
+              format(E';\nINSERT INTO %s SELECT %s FROM %s t WHERE %s', archive.sql_name, detail,
+                     this.sql_name, line)) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
         IF giver IS NOT NULL THEN
-          steps := steps || ARRAY[[format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]];
+          steps := steps || ARRAY[[
+            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]];
         END IF;
         IF is_filled IS NOT TRUE THEN
           FOR i IN 1 .. cardinality(fills) / 3 LOOP
-            steps := steps || ARRAY[[format('UPDATE %s SET %s = %s WHERE %2$s IS NULL', this.sql_name, fills[i][1],
-                                            fills[i][2]), NULL]];
+            steps := steps || ARRAY[[
+              format('UPDATE %s SET %s = %s WHERE %2$s IS NULL', this.sql_name, fills[i][1], fills[i][2]),
+              NULL]];
           END LOOP;
         END IF;
         IF clauses <> '{}' THEN
-          steps := steps || ARRAY[[format('ALTER TABLE %s%s%s', this.sql_name, chr(10) || '  ',
-                                          array_to_string(clauses, ',' || chr(10) || '  ')), NULL]];
+          steps := steps || ARRAY[[
+            format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]];
         END IF;
-        -- Both names again: the old one gets what the archive holds, and otherwise the present value of the new one
-        -- (which stays there as well) where that can be cast: of text to json, a list of plain strings.
+        -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
+        -- new one (which stays there as well) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
-          later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s', this.sql_name, from_name,
-            to_name, from_type, format(CASE
+          later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
+            this.sql_name, from_name, to_name, from_type, format(CASE
               WHEN from_type = to_type THEN '%1$I IS NOT NULL'
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
               WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
@@ -540,37 +601,41 @@ BEGIN
         steps := steps || later;
         IF sets <> '{}' THEN
           steps := steps || ARRAY[
-            [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name, array_to_string(sets, ', '),
-                    kept.sql_name, this.matches), NULL],
-            -- What is back must not come back once more, when it is spent. A trigger may have kept a row as it was.
-            [format(CASE WHEN (SELECT count(*) FROM pg_attribute WHERE attrelid = kept.oid AND attnum > 0
-                               AND NOT attisdropped) = cardinality(sets) + cardinality(this.key_columns)
-                    THEN 'DELETE FROM %1$s a USING %2$s t WHERE %4$s' ELSE 'UPDATE %1$s a SET %3$s FROM %2$s t WHERE %4$s' END,
-                    kept.sql_name, this.sql_name, array_to_string(nulls, ', '),
-                    array_to_string(this.matches || matches, ' AND ')), NULL],
-            [format('DROP TABLE %s', kept.sql_name), format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
+            [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
+                    array_to_string(sets, ', '), kept.sql_name, this.matches), NULL],
+            -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
+            [format(CASE WHEN cardinality(sets) + cardinality(this.key_columns) = (
+                      SELECT count(*) FROM pg_attribute
+                      WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped)
+                    THEN 'DELETE FROM %1$s a USING %2$s t WHERE %4$s'
+                    ELSE 'UPDATE %1$s a SET %3$s FROM %2$s t WHERE %4$s' END, kept.sql_name, this.sql_name,
+                    array_to_string(nulls, ', '), array_to_string(this.matches || matches, ' AND ')), NULL],
+            [format('DROP TABLE %s', kept.sql_name),
+             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
         IF pass = 1 AND steps <> '{}' THEN
           -- NULLs of a large table are filled before the lock, in transactions of their own.
-          IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT dry AND NOT this.is_forced AND NOT on_citus
+          IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)
             AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             fill_now := true;
             EXIT try;
           END IF;
           is_work := true;
           IF this.is_forced THEN -- row-level security would hide rows from us
-            steps := ARRAY[[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', this.sql_name), NULL]] || steps
-              || ARRAY[[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name), NULL]];
+            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name);
+            steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
+              || ARRAY[[line, NULL]];
           END IF;
           steps := (
-            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL] ORDER BY n)
-            FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
+            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
+                             ORDER BY n) FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
           -- 7. Check: nothing may be left to do.
           FOR i IN 1 .. cardinality(steps) / 2 LOOP
-            IF is_work AND NOT dry AND steps[i][2] IS DISTINCT FROM 'may fail' THEN
-              RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %', table_name, steps[i][1]
+            IF is_work AND NOT dry AND NOT steps[i][1] = ANY (left_over) THEN
+              RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
+                table_name, steps[i][1]
                 USING HINT = 'Is it a default? Declare it in the words in which the server prints it.';
             END IF;
           END LOOP;
@@ -578,9 +643,10 @@ BEGIN
           steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];
         END IF;
 
-        -- 8. The write that is tried: on the new shape, and where it fails there, in the next try on the old one. Not
-        -- the other way round: a session keeps the plans of a trigger for the shape that they were made for.
-        IF NOT dry AND NOT on_citus AND NOT is_known AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
+        -- 8. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
+        -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
+        IF NOT (dry OR on_citus OR is_known)
+          AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
           OPEN writes; FETCH writes INTO doing; CLOSE writes;
           BEGIN
             PERFORM set_config('search_path', path, true);
@@ -589,11 +655,10 @@ BEGIN
           EXCEPTION
             WHEN SQLSTATE 'TC000' THEN -- it works, and is undone
               IF pass = 1 THEN
-                RAISE EXCEPTION '% is left as it was: a write that works would fail from then on: %', table_name, broken[1]
-                  USING DETAIL = broken[2],
-                        HINT = 'Make the trigger work with both shapes, as by to_jsonb(NEW), or add the columns to its '
-                          'table, and run this again; or go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script '
-                          'ignore_dependents at its top.';
+                RAISE EXCEPTION '% is left as it was: a write that works would fail from then on: %',
+                  table_name, broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with '
+                    'both shapes, as by to_jsonb(NEW), or add the columns to its table, and run this again; '
+                    'or go on knowingly: ', knowingly);
               END IF;
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
@@ -601,13 +666,15 @@ BEGIN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT;
               is_known := pass = 1 OR ignore_dependents;
               broken := ARRAY[
-                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE) -- its words may show it
-                     ELSE SQLERRM END,
-                concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), '' ORDER BY tgname)
-                        FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
+                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE)
+                     ELSE SQLERRM END, -- of these the server's own words may show the value
+                concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
+                                          ORDER BY tgname)
+                        FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
+                        JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?\('))),
-                       'The write: ', doing, chr(10), split_part(detail, chr(10) || 'SQL statement "UPDATE', 1))];
+                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all
@@ -621,12 +688,12 @@ BEGIN
           doing := steps[i][1];
           touched := 0;
           IF steps[i][2] LIKE 'SELECT %' AND (doing IS NULL OR NOT dry) THEN
-            EXECUTE steps[i][2] INTO has_from;
-            CONTINUE WHEN NOT has_from;
+            EXECUTE steps[i][2] INTO applies;
+            CONTINUE WHEN NOT applies;
           END IF;
           IF doing IS NULL THEN
-            RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no primary key by '
-              'which they could come back', table_name, array_to_string(dropped, ', ')
+            RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no '
+              'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
               USING HINT = 'Add a primary key, or save and clear the values yourself.';
           ELSIF dry THEN
             said := said || concat(doing, ';', ' -- only if: ' || steps[i][2]);
@@ -653,14 +720,15 @@ BEGIN
               END IF;
               IF steps[i][2] = 'may fail' THEN
                 RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
+                left_over := left_over || doing;
                 CONTINUE;
               END IF;
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE SQLSTATE
-                  WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename it or drop it. '
+                  WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
-                  WHEN '0A000' THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
+                  WHEN '0A000' THEN 'Drop what uses the column or the row type, and create it anew then. '
                   END, 'The statement was: ', doing);
           END;
           IF doing LIKE 'LOCK %' THEN
@@ -670,9 +738,9 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND kept.oid IS NOT NULL THEN
-          said := said || format('%s: %s stays: it holds values that are not back, as of rows that are gone. Look into '
-                                 'it, then drop it', table_name, kept.sql_name);
+        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
+          said := said || format('%s: %s stays: it holds values that are not back, as of rows that are gone. '
+                                 'Look into it, then drop it', table_name, kept.sql_name);
         END IF;
       END; END LOOP;
       IF said = '{}' THEN
@@ -688,7 +756,8 @@ BEGIN
         is_filled := NULL;
       WHEN lock_not_available OR deadlock_detected OR internal_error THEN
         -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
-        IF SQLSTATE = 'XX000' AND SQLERRM !~ '^(tuple concurrently|failure on connection marked as essential)' THEN
+        IF SQLSTATE = 'XX000'
+          AND SQLERRM !~ '^(tuple concurrently|failure on connection marked as essential)' THEN
           RAISE;
         END IF;
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
@@ -704,12 +773,13 @@ BEGIN
       line := coalesce(holder.names, 'Whoever held it has let go since.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE='
-                        '(seconds), in a script deadline at its top.',
-                        'To end what is in the way: ' || holder.remedy || chr(10), tries,
+          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: '
+                        'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.',
+                        'To end what is in the way: ' || holder.remedy || E'\n', tries,
                         round(extract(epoch FROM clock_timestamp() - started)::numeric, 1));
       END IF;
-      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries, round(extract(epoch FROM sleep)::numeric, 1), line;
+      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
+        round(extract(epoch FROM sleep)::numeric, 1), line;
       PERFORM pg_sleep(extract(epoch FROM sleep));
     END IF;
     IF alone THEN
@@ -718,12 +788,11 @@ BEGIN
     IF fill_now THEN
       is_filled := true;
       FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
-        said[1] := '0';
-        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) ANY ($1) AND %2$s IS NULL',
-                                   this.sql_name, fills[i][3], fills[i][2]);
+        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) ANY ($1) '
+                                   'AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
         FOR tids IN EXECUTE pg_catalog.format(
-          'SELECT pg_catalog.array_agg(ctid) FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n '
-          'FROM %s WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
+          'SELECT pg_catalog.array_agg(ctid) FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s '
+          'WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
         LOOP
           BEGIN
             SET LOCAL lock_timeout = '200ms';
@@ -747,8 +816,8 @@ BEGIN
     END IF;
   ELSE -- leave the transaction as it was found
     SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
-    FROM (SELECT format('%I.%I', n.nspname, k.conname) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-          GROUP BY n.nspname, k.conname HAVING bool_and(k.condeferred)) deferred (name);
+    FROM (SELECT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
+          GROUP BY connamespace, conname HAVING bool_and(condeferred)) deferred (name);
     IF line IS NOT NULL AND NOT dry THEN
       EXECUTE line;
     END IF;
@@ -757,7 +826,8 @@ BEGIN
       SET LOCAL citus.propagate_set_commands TO DEFAULT;
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
     END IF;
-    PERFORM set_config('standard_conforming_strings', found_quotes, true), set_config('search_path', found_path, true);
+    PERFORM set_config('standard_conforming_strings', found_quotes, true),
+            set_config('search_path', found_path, true);
   END IF;
   FOREACH line IN ARRAY said LOOP
     RAISE NOTICE '%', line;

@@ -27,7 +27,7 @@ export interface Rename {
 
 /** One change to one table. */
 export interface Declaration {
-  /** Marks the tables that the change keeps its notes in: `<table>_<id>_before` and so on. */
+  /** Marks the tables that the change keeps beside the table: `<table>_<id>_before` and so on. */
   readonly id: string;
   readonly table: string;
   /** Where the table is; without it, what the name resolves to on the role's search_path. */
@@ -36,6 +36,11 @@ export interface Declaration {
   readonly why?: string;
   /** What must have happened before, said where the table is missing. */
   readonly after?: string;
+  /**
+   * The migration's name, for what `plan` and `verify` say of Knex's record; where another project may give it another
+   * number or date, `endsWith` is the part that stays.
+   */
+  readonly knex?: { readonly migration: string; readonly endsWith?: string };
   /** The application's own migration that says the same; `verify` tells when Django has not recorded it. */
   readonly django?: { readonly app: string; readonly migration: string };
   readonly add: Readonly<Record<string, Column>>;
@@ -103,7 +108,7 @@ function canonicalType(written: string): string | undefined {
  */
 export function checked(declaration: Declaration): Change {
   const { add, ...rest } = declaration;
-  const { id, table, rename } = rest;
+  const { id, table, rename, knex } = rest;
   const mistakes: string[] = [];
   const names = [...Object.keys(add), ...(rename ? [rename.from, rename.to] : [])];
 
@@ -121,6 +126,10 @@ export function checked(declaration: Declaration): Change {
   }
   if (rename && names.includes(rename.moveWhere)) {
     mistakes.push(`moveWhere "${rename.moveWhere}" is part of the change itself: name a column that stays`);
+  }
+
+  if (knex && !(knex.endsWith ?? knex.migration)) {
+    mistakes.push('knex.endsWith, or knex.migration, is empty: every migration ends like that');
   }
 
   const columns = Object.entries(add).map(([name, column]): DeclaredColumn => {

@@ -53,7 +53,7 @@ export async function run(
   const opening = own.acquireConnection().catch((error: Error) => error);
   try {
     await withConnection(knex, async (batch) => {
-      const { rows } = await batch.query<{ holds: boolean }>(beginBatch(change));
+      const { rows } = await batch.query<{ holds: boolean; settings: unknown }>(beginBatch(change));
       const opened = await opening;
       let connection = batch;
       if (knex.isTransaction && rows[0]?.holds) {
@@ -68,6 +68,7 @@ export async function run(
         connection = opened;
       }
       await send(connection, batch, program(change, direction, around), around.report);
+      await batch.query(endBatch, [JSON.stringify(rows[0]?.settings)]);
     });
   } catch (error) {
     throw explained(error);
@@ -149,15 +150,22 @@ WITH RECURSIVE tree (oid) AS (
   SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON t.oid OPERATOR(pg_catalog.=) i.inhparent
 )
 SELECT pg_catalog.pg_advisory_xact_lock_shared(${advisoryKey}),
-       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, wanted.setting, true)) FROM pg_catalog.pg_settings s
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+                 'name', s.name, 'setting', s.setting, 'now', pg_catalog.set_config(s.name, wanted.setting, true)))
+        FROM pg_catalog.pg_settings s
         JOIN (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
                      ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
-             ) AS wanted (name, setting) ON wanted.name OPERATOR(pg_catalog.=) s.name),
+             ) AS wanted (name, setting) ON wanted.name OPERATOR(pg_catalog.=) s.name) AS settings,
        EXISTS (
          SELECT 1 FROM pg_catalog.pg_locks l JOIN tree t ON t.oid OPERATOR(pg_catalog.=) l.relation
          WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
        ) AS holds`;
 }
+
+/** Sets back what `beginBatch` has set, for the migrations that follow. */
+const endBatch = `
+SELECT pg_catalog.set_config(name, setting, true)
+FROM pg_catalog.json_to_recordset($1) AS was (name pg_catalog.text, setting pg_catalog.text)`;
 
 /**
  * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for

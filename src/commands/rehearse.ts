@@ -4,7 +4,9 @@ import { inspect } from './inspect';
 import { main } from './main';
 
 const program = new Command('rehearse')
-  .description('Does what the migration would do, and rolls back: the same locks, for as long as the real thing.')
+  .description(
+    'Does what the migration would do, and rolls back: the same locks, for as long as the real thing.',
+  )
   .addHelpText('after', '\nExit code: 0 it would be done, 1 it would be refused, 2 could not try.')
   .option('--down', 'the way back')
   .option('--json', 'for programs')

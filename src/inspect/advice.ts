@@ -1,23 +1,20 @@
-import type { Change } from '../declaration';
-import type { Direction } from '../program/program';
-import type { Look } from './looking';
+// What the catalog tells beyond what the program itself says. Each query gives lines; $1 is the table's oid, and $2 the
+// statements that would be sent.
 
-/** What a look at the catalog tells beyond what the program itself says. */
-export interface Advice {
-  readonly conflicts: readonly string[];
-  readonly warnings: readonly string[];
-  readonly holders: string | null;
-}
+const tree = `
+tree (oid) AS (
+  SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+)`;
 
-/** Asks each of the questions below. */
-export async function advice(rows: Look['rows'], _change: Change, _direction: Direction): Promise<Advice> {
-  const ask = async (query: string) => (await rows<{ line: string }>(query)).map(({ line }) => line);
-  const [holders = null] = await ask(holding);
-  return { conflicts: await ask(refusals), warnings: await ask(replication), holders };
-}
-
-/** Why this role may not do it here; the server itself would say it in the midst of the work. */
-const refusals = `
+/** Why this role may not do it here, or what the server would refuse in the midst of the work. */
+export const conflicts = `
+WITH RECURSIVE ${tree},
+types (oid) AS ( -- the table's row type, and what is made of it
+  SELECT reltype FROM pg_class JOIN tree USING (oid)
+  UNION
+  SELECT y.oid FROM types t JOIN pg_type y ON t.oid IN (y.typelem, y.typbasetype) OR y.typtype = 'c' AND y.typrelid IN (
+    SELECT attrelid FROM pg_attribute WHERE atttypid = t.oid AND NOT attisdropped)
+)
 SELECT concat(problem, chr(10), remedy) AS line
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -31,17 +28,35 @@ CROSS JOIN LATERAL (VALUES
   (NOT pg_has_role(c.relowner, 'USAGE'),
    format('it belongs to %I, and only its owner may alter it; this session is %I', o.rolname, current_user),
    format('Run it as %I, or as a member of that role.', o.rolname)),
-  (NOT (me.rolsuper OR has_schema_privilege(o.oid, n.oid, 'CREATE')),
-   format('the way back is kept in a table beside it, and %I may not create one in schema %I', o.rolname, n.nspname),
+  ($2::text ~ 'CREATE TABLE' AND NOT me.rolsuper AND NOT has_schema_privilege(o.oid, n.oid, 'CREATE'),
+   format('a table is kept beside it, and its owner %I may not create one in schema %I', o.rolname, n.nspname),
    format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.',
           n.nspname, o.rolname))
 ) reason (applies, problem, remedy)
-WHERE c.oid = $1 AND applies`;
+WHERE c.oid = $1 AND applies
+UNION ALL
+SELECT concat(format('column %I of %s is of the table''s row type: while it is, the server changes no type of the table, and '
+                     'adds no column with a default', a.attname, c.oid::regclass), chr(10),
+  CASE WHEN c.relnamespace = to_regnamespace('repack')
+       THEN 'A pg_repack was killed: DROP EXTENSION pg_repack CASCADE; CREATE EXTENSION pg_repack;'
+       WHEN c.relkind = 'm' THEN format('DROP MATERIALIZED VIEW %s; and create it anew afterwards.', c.oid::regclass)
+       ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%2$I); what writes it then needs to_jsonb(), too.',
+                   c.oid::regclass, a.attname) END)
+FROM types t
+JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')
+WHERE $2 ~ 'ADD COLUMN [^\\n]* DEFAULT|ALTER COLUMN [^\\n]* TYPE '`;
 
-/** Subscribers and publishers: who has to be migrated first. */
-const replication = `
+/** Whom else it concerns: functions (the program itself looks at those of triggers), subscribers and publishers. */
+export const warnings = `
+SELECT format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.names[1]) AS line
+FROM regexp_matches($2::text, '(?:DROP|RENAME) COLUMN "?(\\w+)"?(?: TO "?(\\w+))?', 'g') g (names)
+JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.names[1] || '\\M') AND NOT coalesce(p.prosrc ~* ('\\m' || g.names[2] || '\\M'), false)
+JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+UNION ALL
 SELECT format('%s. A subscriber without the columns stops at the next write, and goes on once it has them: migrate this '
-              'server first, then the subscribers at once.', pg_describe_object(classid, objid, objsubid)) AS line
+              'server first, then the subscribers at once.', pg_describe_object(classid, objid, objsubid))
 FROM pg_depend
 WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = 0
   AND classid = to_regclass('pg_catalog.pg_publication_rel')
@@ -57,11 +72,23 @@ WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
   AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', $1::oid),
                    false, false, '')::text LIKE '%<row%'`;
 
-/** Who holds a transaction on the table, or on a part of it. A query is shown up to its first string: somebody's data. */
-const holding = `
-WITH RECURSIVE tree (oid) AS (
-  SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-)
+/** CHECK constraints over columns that the application writes; $2 is which of them are nullable, by name, as JSON. */
+export const checks = `
+SELECT a.attname AS name, ($2::jsonb ->> a.attname)::boolean AND forbids_null AS "isCertain",
+       format(CASE WHEN forbids_null THEN '%s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
+              ELSE '%s on %s may refuse what the application stores: %s' END,
+              quote_ident(k.conname), k.conrelid::regclass, pg_get_constraintdef(k.oid)) AS line
+FROM pg_constraint k
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (forbids_null)
+WHERE k.conrelid = $1 AND k.contype = 'c' AND $2::jsonb ? a.attname::text`;
+
+/**
+ * Who holds a transaction on the table or a part of it, or has changed the catalog's row of it (GRANT before 18). A query
+ * is shown up to its first string: somebody's data.
+ */
+export const holders = `
+WITH RECURSIVE ${tree}
 SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction; see pg_prepared_xacts'
          ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', l.pid, a.usename,
                      coalesce(a.application_name, ''), coalesce(a.state, 'hidden from this role'),
@@ -69,6 +96,7 @@ SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction;
                      left(split_part(regexp_replace(a.query, '(''|\\$([^0-9$][^$]*)?\\$).*', '''...'), chr(10), 1), 100))
        END, chr(10)) AS line
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree) AND l.granted
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.pid IS DISTINCT FROM pg_backend_pid()`;
+WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
+  l.relation IN (SELECT oid FROM tree) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree USING (oid)
+                         UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))`;

@@ -33,70 +33,77 @@ export interface Look {
 
 /** @throws UserError where there is no table to look at */
 export async function looking<T>(knex: Knex, change: Change, work: (look: Look) => Promise<T>): Promise<T> {
+  const table = tableName(change);
   return withConnection(knex, async (connection) => {
-    // Inside the caller's transaction a BEGIN would be ignored, and our ROLLBACK would end theirs.
-    const [begin, end] = knex.isTransaction
-      ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
-      : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
-    const within = async <R>(settings: string, ask: () => Promise<R>) => {
-      try {
-        await connection.query(`${begin}; ${settings}`);
-        return await ask();
-      } finally {
-        await connection.query(end).catch(() => undefined);
-      }
-    };
     const { database = '', host, port, user = '' } = connection;
-    let target = '';
-    try {
-      return await work({
-        database: `database ${database} at ${host}:${port} as ${user}`,
-        dryRun: (direction) =>
-          within("SET LOCAL table_change.dry = 'on'", () => dryRun(connection, change, direction)),
-        rows: async (query, ...values) => {
-          target ||= await within('', async () => {
-            const { rows } = await connection.query(
-              'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target',
-              [tableName(change)],
-            );
-            return rows[0].target;
-          });
-          return within(
-            `SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget}`,
-            async () => (await connection.query(query, [target, ...values])).rows,
-          );
-        },
-      });
-    } catch (error) {
-      throw explained(error);
-    }
+    const found = await connection.query('SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target', [
+      table,
+    ]);
+    const within = <R>(setting: string, ask: () => Promise<R>) =>
+      undone(knex, connection, `SET LOCAL lock_timeout = ${policy.lockBudget}; SET LOCAL ${setting}`, ask);
+    return work({
+      database: `database ${database} at ${host}:${port} as ${user}`,
+      dryRun: (direction) =>
+        within("table_change.dry = 'on'", () =>
+          dryRun(connection, table, program(change, direction, surroundings())),
+        ),
+      rows: (query, ...values) =>
+        within('search_path = pg_catalog, pg_temp', async () => {
+          return (await connection.query(query, [found.rows[0].target, ...values])).rows;
+        }),
+    });
+  }).catch((error) => {
+    throw explained(error);
   });
 }
 
-/** Errors after which there is nothing to look at: no such table, no table, locked by somebody. */
-const blind = ['42P01', '42809', '55P03'];
+/** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
+export async function undone<R>(
+  knex: Knex,
+  connection: Connection,
+  settings: string,
+  work: () => Promise<R>,
+): Promise<R> {
+  const [begin, end] = knex.isTransaction
+    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
+    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
+  try {
+    await connection.query(`${begin}; ${settings}`);
+    return await work();
+  } finally {
+    await connection.query(end).catch(() => undefined);
+  }
+}
 
-async function dryRun(connection: Connection, change: Change, direction: Direction): Promise<DryRun> {
-  const notices: NoticeMessage[] = [];
-  const onNotice = (notice: NoticeMessage) => notices.push(notice);
+async function dryRun(connection: Connection, table: string, statement: string): Promise<DryRun> {
+  const said: { isWarning: boolean; message: string }[] = [];
+  const onNotice = ({ severity, message = '' }: NoticeMessage) =>
+    said.push({ isWarning: severity === 'WARNING', message });
   connection.on('notice', onNotice);
   let refusal: string | null = null;
   try {
-    await connection.query(program(change, direction, surroundings()));
+    await connection.query(statement);
   } catch (error) {
-    const { code = '' } = error as DatabaseError;
+    const { code = '', detail = '' } = error as DatabaseError;
+    if (code === '55P03') {
+      throw new UserError(
+        `${table} is locked: everybody who reads it waits, and this look would.\n${detail}`,
+      );
+    }
     const shown = explained(error);
-    if (blind.includes(code) || !(shown instanceof UserError)) throw shown;
+    // There is no such table, or it is none.
+    if (['42P01', '42809'].includes(code) || !(shown instanceof UserError)) throw shown;
     refusal = shown.message;
   } finally {
     connection.off('notice', onNotice);
   }
-  const said = notices.map(({ severity, message = '' }) => ({ isWarning: severity === 'WARNING', message }));
-  const isRemark = (message: string) => message.startsWith(`${tableName(change)}: `);
+  const isRemark = (message: string) => message.startsWith(`${table}: `);
+  const messages = (wanted: boolean) =>
+    said.flatMap((one) => (one.isWarning === wanted ? [one.message] : []));
   return {
-    steps: said.flatMap(({ message }) => (isRemark(message) ? [] : [message])),
-    notes: said.flatMap(({ isWarning, message }) => (isRemark(message) && !isWarning ? [message] : [])),
-    warnings: said.flatMap(({ isWarning, message }) => (isWarning ? [message] : [])),
+    steps: messages(false).filter((message) => !isRemark(message)),
+    notes: messages(false).filter(isRemark),
+    warnings: messages(true),
     refusal,
   };
 }

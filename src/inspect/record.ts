@@ -1,48 +1,51 @@
 import type { Knex } from 'knex';
 import { explained, type KnexClient, recordTable, withConnection } from '../connection';
 import type { Change } from '../declaration';
+import { advisoryKey } from '../run';
 
-/**
- * The first row of a query about Knex's record, or about its lock; undefined where there is no such table, or none that
- * this role may read.
- *
- * @param query made with the table's name, quoted
- * @throws UserError
- */
-export async function askRecord<Row>(
-  knex: Knex,
-  suffix: '' | '_lock',
-  query: (name: string) => string,
-  ...values: readonly string[]
-): Promise<Row | undefined> {
+/** What Knex's own tables say. Each is null where there is no such table, or none that this role may read. */
+export interface KnexRecord {
+  /** The name under which the migration is recorded, and `latest` does nothing; false where it is not. */
+  readonly recorded: string | false | null;
+  /** Knex's lock. Set and stale: a migration was killed, or another one of its batch is at work. */
+  readonly knexLock: 'free' | 'held' | 'stale' | null;
+}
+
+/** @throws UserError */
+export async function recordOf(knex: Knex, change: Change): Promise<KnexRecord> {
   const { config }: KnexClient = knex.client;
   const { schemaName, tableName } = recordTable(config);
   return withConnection(knex, async (connection) => {
-    const name = [...(schemaName ? [schemaName] : []), tableName + suffix]
-      .map((part) => connection.escapeIdentifier(part))
-      .join('.');
-    const found = await connection.query(
-      "SELECT has_table_privilege(to_regclass($1)::oid, 'SELECT') AS is_readable",
-      [name],
-    );
-    if (!found.rows[0].is_readable) return undefined;
-    return (await connection.query(query(name), [...values])).rows[0];
+    const ask = async (suffix: string, query: (table: string) => string, ...values: string[]) => {
+      const names = [...(schemaName ? [schemaName] : []), tableName + suffix];
+      const table = names.map((name) => connection.escapeIdentifier(name)).join('.');
+      const found = await connection.query(
+        "SELECT has_table_privilege(to_regclass($1)::oid, 'SELECT') AS ok",
+        [table],
+      );
+      return found.rows[0].ok ? (await connection.query(query(table), values)).rows[0] : null;
+    };
+    const { migration, endsWith = migration } = change.knex ?? {};
+    const record = endsWith && (await ask('', recorded, endsWith));
+    const lock = await ask('_lock', locked);
+    return { recorded: record ? (record.name ?? false) : null, knexLock: lock?.state ?? null };
   }).catch((error) => {
     throw explained(error);
   });
 }
 
-/** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here that can be read. */
-export async function isRecorded(knex: Knex, { id }: Change): Promise<boolean | null> {
-  const record = await askRecord<{ holds: boolean }>(
-    knex,
-    '',
-    (name) => `SELECT EXISTS (SELECT 1 FROM ${name} WHERE left(name, length($1::text)) = $1) AS holds`,
-    `${id}_`,
-  );
-  return record?.holds ?? null;
-}
+/** Knex's own source of migrations records them with .js or .ts, ours without. */
+const recorded = (table: string) => `
+SELECT max(name) AS name FROM ${table} WHERE right(regexp_replace(name, '\\.\\w+$', ''), length($1::text)) = $1`;
+
+/** A committed is_locked is down or rollback at work, or was killed; latest never commits it. Knex refuses two rows, too. */
+const locked = (table: string) => `
+SELECT CASE WHEN EXISTS (
+         SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+         WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) THEN 'held'
+       WHEN count(*) > 1 OR sum(is_locked) > 0 THEN 'stale' ELSE 'free' END AS state
+FROM ${table}`;
 
 /** What is said where Knex takes for done what is not. */
-export const recordedTooEarly =
-  'Knex has it recorded, so npx knex migrate:latest would do nothing: npx knex migrate:down deletes the record, then migrate:latest';
+export const recordedTooEarly = (name: string) =>
+  `Knex has it recorded, so npx knex migrate:latest would do nothing: npx knex migrate:down ${name} deletes the record, then migrate:latest`;

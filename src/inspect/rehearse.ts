@@ -5,8 +5,9 @@ import type { Change } from '../declaration';
 import { type Direction, program } from '../program/program';
 import { send, surroundings } from '../run';
 import { UserError } from '../user-error';
+import { undone } from './looking';
 
-/** What came of doing it and rolling back. */
+/** What came of doing it and taking it back. */
 export interface Rehearsal {
   readonly direction: Direction;
   /** Why it would be refused, and what to do; null where it would be done. */
@@ -15,26 +16,27 @@ export interface Rehearsal {
   readonly lines: readonly string[];
 }
 
-/** Errors that say nothing of the change: no connection, interrupted, in use until the deadline, no such table. */
-const notTried = /^(08|57|55P03|42P01|42809|25006)/;
+/** Errors that say nothing of the change: the connection, the server's memory, in use until the deadline, interrupted. */
+const notTried = /^(08|53|55P03|57)/;
 
 /** @see TableChange.rehearse */
 export async function rehearsalOf(knex: Knex, change: Change, direction: Direction): Promise<Rehearsal> {
-  const lines: string[] = [];
-  let refusal: string | null = null;
-  await withConnection(knex, async (connection) => {
-    await connection.query('BEGIN ISOLATION LEVEL READ COMMITTED');
-    try {
-      await send(connection, connection, program(change, direction, surroundings()), (line) => lines.push(line));
-    } catch (error) {
-      const { code } = error as DatabaseError;
+  const said: string[] = [];
+  const statement = program(change, direction, surroundings());
+  const refusal = await withConnection(knex, (connection) =>
+    undone(knex, connection, '', () => send(connection, connection, statement, (line) => said.push(line))),
+  ).then(
+    () => null,
+    (error: DatabaseError) => {
       const shown = explained(error);
-      if (!code || notTried.test(code) || !(shown instanceof UserError)) throw shown;
-      refusal = shown.message;
-    } finally {
-      await connection.query('ROLLBACK').catch(() => undefined);
-    }
-  });
-  lines.push(refusal ?? 'It would be done. It was rolled back, and nothing has changed; it locked for as long as the real thing.');
-  return { direction, refusal, lines };
+      if (!error.code || notTried.test(error.code) || !(shown instanceof UserError)) throw shown;
+      return shown.message;
+    },
+  );
+  const verdict = refusal === null ? 'It would be done.' : `It would be refused: ${refusal}`;
+  return {
+    direction,
+    refusal,
+    lines: [...said, verdict, 'It was taken back. It locked as the real thing does, for as long.'],
+  };
 }

@@ -3,8 +3,9 @@ import type { Change } from '../declaration';
 import { tableName } from '../program/program';
 import { name as quoted } from '../program/text';
 import { UserError } from '../user-error';
+import { checks } from './advice';
 import { type Look, looking } from './looking';
-import { isRecorded, recordedTooEarly } from './record';
+import { type KnexRecord, recordedTooEarly, recordOf } from './record';
 
 /** How the table compares with the declaration. */
 export interface Verification {
@@ -16,10 +17,10 @@ export interface Verification {
     /** What is left to be done about it; empty where it is as declared. */
     readonly differs: readonly string[];
   }[];
-  /** What is left to be done about none of them, or cannot be done. */
+  /** What is left to be done that is about none of them, or why it cannot be done. */
   readonly left: readonly string[];
-  /** Whether Knex has a migration recorded whose name begins with the id; null where Knex has no table here that can be read. */
-  readonly recorded: boolean | null;
+  /** The name under which Knex has it recorded; false where it has not, null where it has no table here that can be read. */
+  readonly recorded: KnexRecord['recorded'];
   /** The columns that the role asked for may not read and write. */
   readonly withoutPrivilege: readonly string[];
   readonly hints: readonly string[];
@@ -29,81 +30,106 @@ export interface Verification {
 
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
-  const recorded = await isRecorded(knex, change);
+  const { recorded } = await recordOf(knex, change);
+  const { columns: declared, rename } = change;
+  const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
   return looking(knex, change, async (look) => {
     const { steps, refusal } = await look.dryRun('up');
     const clauses = steps.flatMap(clausesOf);
-    const { columns: declared, rename } = change;
-    const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
-    const shapes = await look.rows<{ name: string; shape: string }>(shapeOf);
-    const others = shapes.flatMap(({ name }) => (name === rename?.from ? [name] : []));
-    const columns = [...names, ...others].map((name) => ({
+    const nullable = names.map((name) => [
       name,
-      found: shapes.find((shape) => shape.name === name)?.shape ?? null,
-      differs: clauses.filter(({ column }) => column === quoted(name)).map(({ clause }) => clause),
+      !declared.some((column) => column.name === name && column.notNull),
+    ]);
+    const checked = await look.rows<Check>(checks, JSON.stringify(Object.fromEntries(nullable)));
+    const found = await look.rows<{ name: string; shape: string }>(shapes);
+    const columns = [...names, ...(rename ? [rename.from] : [])].map((name) => ({
+      name,
+      found: found.find((column) => column.name === name)?.shape ?? null,
+      differs: [...clauses, ...checked.filter(({ isCertain }) => isCertain)]
+        .filter((difference) => difference.name === name)
+        .map(({ line }) => line),
     }));
-    const left = [
-      ...(refusal === null ? [] : [refusal]),
-      ...(clauses.length > 0 ? [] : steps),
-    ];
-    const isMade = steps.length === 0 && refusal === null;
     const withoutPrivilege = role === undefined ? [] : await unprivileged(look, role, names);
+    const isMade = steps.length === 0 && refusal === null;
+    const isRight = isMade && columns.every(({ differs }) => differs.length === 0);
     const result = {
-      asDeclared: isMade && withoutPrivilege.length === 0,
+      asDeclared: isRight && withoutPrivilege.length === 0,
       columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
-      left,
+      left: [...(refusal === null ? [] : [refusal]), ...(clauses.length > 0 ? [] : steps)],
       recorded,
       withoutPrivilege,
-      hints: [...(await djangoHint(look, change)), ...typeHint(columns, change)],
+      hints: [
+        ...new Set(checked.flatMap(({ isCertain, line }) => (isCertain ? [] : [line]))),
+        ...(await djangoHint(look, change)),
+        ...typeHint(columns, change),
+      ],
     };
-    return { ...result, lines: [look.database, ...linesOf(result, change, isMade, role)] };
+    const table = tableName(change);
+    return {
+      ...result,
+      lines: [
+        look.database,
+        ...linesOf(result, table, role),
+        ...(change.knex ? [recordLine(recorded, isMade)] : []),
+        ...result.hints.map((hint) => `hint: ${hint}`),
+        `${table} is ${isRight ? '' : 'not '}as declared${isRight && !result.asDeclared ? `, but ${role} may not use all of it` : ''}.`,
+      ],
+    };
   });
 }
 
-/** The subcommands of an ALTER TABLE of the program, a line each, with the column that each is about. */
+interface Check {
+  readonly name: string;
+  readonly isCertain: boolean;
+  readonly line: string;
+}
+
+/** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
 function clausesOf(statement: string) {
-  const subcommand = /((?:ADD|ALTER|DROP|RENAME) COLUMN (?:.*? TO )??("(?:[^"]|"")+"|\w+).*?)[,;]?$/gm;
-  return [...statement.matchAll(subcommand)].map(([, clause = '', column = '']) => ({ clause, column }));
+  const subcommand = /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=,?$)/gm;
+  return [...statement.matchAll(subcommand)].map(([line, column = '']) => ({
+    name: column.replace(/^"|"$/g, '').replaceAll('""', '"'),
+    line,
+  }));
 }
 
 /** Type, nullability and default of each column, as text. */
-const shapeOf = `
+const shapes = `
 SELECT a.attname AS name, concat(format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END,
                                  ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS shape
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`;
 
-/** has_column_privilege: a role with column grants gets nothing on a column that is added. */
-async function unprivileged(look: Look, role: string, names: readonly string[]): Promise<string[]> {
-  const found = await look.rows<{ attname: string; allowed: boolean }>(
-    `SELECT a.attname, has_column_privilege($2, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($2, a.attrelid, a.attnum, 'UPDATE')
-            AND has_column_privilege($2, a.attrelid, a.attnum, 'INSERT') AS allowed
-     FROM pg_attribute a JOIN pg_roles r ON r.rolname = $2 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`,
-    role,
-  );
-  if (found.length === 0)
+/** A role with grants on columns gets nothing on a column that is added. */
+const privileges = `
+SELECT a.attname AS name, bool_and(has_column_privilege(r.oid, a.attrelid, a.attnum, p)) AS allowed
+FROM pg_attribute a CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p JOIN pg_roles r ON r.rolname = $2
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attname`;
+
+async function unprivileged({ rows }: Look, role: string, names: readonly string[]): Promise<string[]> {
+  const found = await rows<{ name: string; allowed: boolean }>(privileges, role);
+  if (found.length === 0) {
     throw new UserError(
       `There is no role "${role}" here.\nNames are case-sensitive: SELECT rolname FROM pg_roles;`,
     );
-  return names.filter((name) => found.some(({ attname, allowed }) => attname === name && !allowed));
+  }
+  return names.filter((name) => found.some((column) => column.name === name && !column.allowed));
 }
 
 async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]> {
   const [table] = await rows<{ name: string }>(
-    `SELECT format('%I.%I', n.nspname, m.relname) AS name
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'django_migrations'
-     WHERE c.oid = $1 AND has_table_privilege(m.oid, 'SELECT')`,
+    `SELECT format('%I.%I', n.nspname, m.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'django_migrations' AND has_table_privilege(m.oid, 'SELECT')
+     WHERE c.oid = $1`,
   );
   if (!django || !table) return [];
-  const recorded = await rows(
-    `SELECT 1 FROM ${table.name} WHERE $1::oid IS NOT NULL AND app = $2 AND name = $3`,
-    django.app,
-    django.migration,
-  );
-  if (recorded.length > 0) return [];
-  return [
-    `Django has not recorded its own migration. So that it does not try again: python manage.py migrate ${django.app} ${django.migration} --fake`,
-  ];
+  const { app, migration } = django;
+  const record = `SELECT 1 FROM ${table.name} WHERE $1::oid IS NOT NULL AND app = $2 AND name = $3`;
+  return (await rows(record, app, migration)).length > 0
+    ? []
+    : [
+        `Django has not recorded its own migration. So that it does not try again: python manage.py migrate ${app} ${migration} --fake`,
+      ];
 }
 
 function typeHint(columns: Verification['columns'], change: Change): string[] {
@@ -116,34 +142,24 @@ function typeHint(columns: Verification['columns'], change: Change): string[] {
   ];
 }
 
-function linesOf(
-  { asDeclared, columns, left, recorded, withoutPrivilege, hints }: Omit<Verification, 'lines'>,
-  change: Change,
-  isMade: boolean,
-  role: string | undefined,
-): string[] {
+function linesOf({ columns, left, withoutPrivilege }: Omit<Verification, 'lines'>, table: string, role = '') {
   const width = Math.max(...columns.map(({ name }) => name.length));
   return [
-    ...columns.map(({ name, found, differs }) =>
-      [
-        differs.length === 0 ? '✓' : '✗',
-        name.padEnd(width),
-        found ?? 'missing',
-        ...(differs.length > 0 ? [`(left: ${differs.join('; ')})`] : []),
-      ].join(' '),
-    ),
+    ...columns.map(({ name, found, differs }) => {
+      const line = `${name.padEnd(width)} ${found ?? 'missing'}`;
+      return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
+    }),
     ...left.map((line) => `✗ ${line}`),
     ...withoutPrivilege.map((name) => {
       // A list of columns belongs to the one word before it: GRANT SELECT, UPDATE (x) is SELECT on the whole table.
       const rights = ['SELECT', 'INSERT', 'UPDATE'].map((right) => `${right} (${quoted(name)})`).join(', ');
-      return `✗ ${role} may not read and write ${name}: GRANT ${rights} ON ${tableName(change)} TO ${quoted(role ?? '')};`;
+      return `✗ ${role} may not read and write ${name}: GRANT ${rights} ON ${table} TO ${quoted(role)};`;
     }),
-    recorded
-      ? isMade
-        ? '✓ recorded by Knex'
-        : `✗ ${recordedTooEarly}`
-      : `- not recorded by Knex as ${change.id}_...${recorded === null ? ', which has no table here that this role can read' : ''}: npx knex migrate:latest records it, under whatever name it has in your project`,
-    ...hints.map((hint) => `hint: ${hint}`),
-    `${tableName(change)} is ${isMade ? '' : 'not '}as declared${isMade && !asDeclared ? `, but ${role} may not use all of it` : ''}.`,
   ];
+}
+
+function recordLine(recorded: Verification['recorded'], isMade: boolean): string {
+  if (recorded) return isMade ? `✓ recorded by Knex as ${recorded}` : `✗ ${recordedTooEarly(recorded)}`;
+  const why = recorded === null ? ', which has no table here that this role can read' : '';
+  return `- not recorded by Knex${why}: npx knex migrate:latest records it, under whatever name it has in your project`;
 }

@@ -56,7 +56,7 @@ function declarationOf(change: Change, direction: Direction): string {
       from: rename.from,
       to: rename.to,
       type: rename.type,
-      move_where: rename.moveWhere,
+      where: rename.moveWhere,
       none: rename.empty,
     },
   };

@@ -1,4 +1,5 @@
 import type { Change } from '../declaration';
+import { policy } from './policy';
 import { type Direction, program, tableName } from './program';
 
 /** What the two scripts of a change are called, in each other's headers. */
@@ -6,5 +7,87 @@ export type ScriptNames = Readonly<Record<Direction, string>>;
 
 /** The program as an SQL file: one statement, for psql, a GUI or any driver, without meta-commands and variables. */
 export function script(change: Change, direction: Direction, names: ScriptNames): string {
-  return `-- ${tableName(change)} ${names.up}\n${program(change, direction)}`;
+  return `${header(change, direction, names)}\n${program(change, direction)}`;
+}
+
+function header(change: Change, direction: Direction, names: ScriptNames): string {
+  const { columns, rename, id, why, before, upArchive, downArchive, knex, django } = change;
+  const table = tableName(change);
+  const isUp = direction === 'up';
+  const what = [
+    ...(columns.length > 0 ? [`add ${columns.length} columns`] : []),
+    ...(rename ? [`rename ${rename.from} to ${rename.to}`] : []),
+  ].join(', ');
+  const run = (way: Direction) => `psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f ${names[way]}`;
+  const paragraphs: readonly (readonly [title: string, ...texts: string[]])[] = [
+    ...(isUp && why ? [['Why', why] as const] : []),
+    [
+      'What',
+      isUp
+        ? `Adds the columns declared below, and brings those that are there to that shape, where no value is lost and
+        no large table rewritten. Otherwise it refuses: nothing has changed, and it says what to do.`
+        : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
+        stay, with their values. Without ${before} it changes nothing.`,
+    ],
+    [
+      'Run',
+      run(direction),
+      `One statement: all or nothing, and safe to repeat. It prints each statement that it has sent, or "nothing to
+      do". psql ends with 0 when it is done, with 3 when it was refused or gave up.`,
+    ],
+    [
+      'Try',
+      `-c "SET table_change.dry = 'on'" before -f: it prints what it would send, locks and changes nothing, on a
+      standby too. -c BEGIN before -f, -c ROLLBACK behind it: it does all, with all locks, and takes it back.`,
+    ],
+    isUp ? ['Take back', run('down')] : ['Again', run('up')],
+    [
+      'Needs',
+      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on its schema.
+      The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0" before -f.`,
+    ],
+    [
+      'Locks',
+      `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, and some 10
+      microseconds for each value that is moved, filled, archived or given back. To get there a try keeps nobody
+      waiting for more than ${policy.lockBudget / 1000} s: it ends, names who holds the table, and is repeated for ${policy.deadline / 1000} s.`,
+      `In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT,
+      and nothing is there before it.`,
+    ],
+    [
+      'Keeps',
+      isUp
+        ? `${before}: the shape before, an empty table, for the way back.${
+            rename ? ` ${upArchive}: values of ${rename.from} that ${rename.to} did not take.` : ''
+          } Both are the table owner's alone.`
+        : `${downArchive}: the values of columns that go, the table owner's alone. They come back when
+        the change is made again.`,
+    ],
+    [
+      'Knex',
+      isUp
+        ? 'npx knex migrate:latest sends the same program: afterwards it finds nothing to do, and is recorded.'
+        : `Where Knex has it recorded, it still has: npx knex migrate:down ${knex?.migration ?? 'NAME'} finds
+        nothing to do, and deletes the record, with which migrate:latest would do nothing.`,
+    ],
+    ...(isUp && django
+      ? [['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] as const]
+      : []),
+    [
+      'Contents',
+      `1. The table, and its key; 2. the lock that stops nobody; 3. look; 4. decide; 5. refuse; 6. the steps, in
+      their order; 7. check; 8. the write that is tried.`,
+    ],
+  ];
+  return [
+    `-- ${table}: ${isUp ? what : `take back change ${id}`} (rendered by "npm run script")`,
+    ...paragraphs.flatMap(paragraph),
+  ].join('\n');
+}
+
+/** A title and its texts as lines of comment; each text starts a line. */
+function paragraph([title, ...texts]: readonly [title: string, ...texts: string[]]): string[] {
+  return texts
+    .flatMap((text) => text.replace(/\s+/g, ' ').match(/.{1,97}(?= |$)/g) ?? [])
+    .map((line, i) => `-- ${(i === 0 ? title : '').padEnd(10)}${line.trim()}`);
 }

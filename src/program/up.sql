@@ -21,26 +21,28 @@
 --@ each
           IF col.type IS NOT NULL THEN
             line := concat(' CONSTRAINT ' || quote_ident(col.found_null_name), ' NOT NULL');
-            was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as, ' DEFAULT ' || col.value,
+            was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as,
+                                 ' DEFAULT ' || col.value,
                                  CASE WHEN col.not_null AND NOT col.unproved THEN line END);
             IF col.unproved THEN
-              notes := notes || format('; ALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line, col.found_name);
+              notes := notes || format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line,
+                                       col.found_name);
             END IF;
             IF col.found_comment IS NOT NULL THEN
-              notes := notes || format('; COMMENT ON COLUMN %s.%I IS %L', before.sql_name, col.found_name,
+              notes := notes || format(E';\nCOMMENT ON COLUMN %s.%I IS %L', before.sql_name, col.found_name,
                                        col.found_comment);
             END IF;
           END IF;
 --@ dropped
             -- Both names: old values that are not the new ones. None and NULL both mean none.
-            holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text AND NOT '
-              '(t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
+            holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text '
+              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
 --@ another type
-            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or convert it first, '
-              'for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name, coalesce(col.special, col.type),
-              col.wanted_type, this.sql_name, col.name, col.name || '_old',
-              CASE WHEN col.not_null AND col.special IS NULL
-              THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
+            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name,
+              coalesce(col.special, col.type), col.wanted_type, this.sql_name, col.name, col.name || '_old',
+              CASE WHEN col.not_null AND col.special IS NULL THEN format(
+                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
             CONTINUE;
 --@ wider
             IF pass = 1 AND tries = 0 THEN
@@ -56,19 +58,22 @@
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values can move only where no value can fail to convert.
             IF to_type NOT IN (detail, 'text', 'character varying') THEN
-              conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the one is a value '
-                'of the other. Convert %3$s to text or to the type of %1$s.', from_name, detail, to_name, to_type);
+              conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
+                'one is a value of the other. Convert %3$s to text or to the type of %1$s.', from_name,
+                detail, to_name, to_type);
             ELSIF NOT can_tell THEN
-              conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a value may move, '
-                'does not. Add it, or drop the one of the two columns that nobody uses.', from_name, to_name, move_where);
+              conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
+                'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
+                from_name, to_name, move_where);
             END IF;
           END IF;
 --@ rows
-        -- Codes that are spent or replaced must not come back: an empty new name may mean just that, so a value moves
-        -- only where the owner has them switched on.
+        -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
+        -- value moves only where the owner has them switched on.
         IF pass = 1 AND has_from AND has_to THEN
-          steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I AND '
-            '%3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where, none), NULL]];
+          steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
+            'AND %3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where,
+            none), NULL]];
         END IF;
 --@ first
           IF before.oid IS NULL THEN

@@ -6,5 +6,4 @@ module.exports = {
   rootDir: join(__dirname, '../..'),
   testMatch: ['<rootDir>/test/deploy/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
-  testTimeout: 300_000,
 };

@@ -60,11 +60,9 @@ export async function shapeOf(client: Client): Promise<'before' | 'after'> {
     WHERE attrelid = 'user_profiles'::regclass AND attnum > 0 AND NOT attisdropped`);
   const { shape } = rows[0];
   if (shape === after) return 'after';
-  // A large table keeps the wider type; columns that get their values back have names of their own.
-  const seen = shape
-    .replace('token character varying(255)', 'token character varying(100)')
-    .replaceAll(/, \w+_0016_aside [^,]*/g, '');
-  if (seen === before) return 'before';
+  // A large table keeps the wider type.
+  if (shape.replace('token character varying(255)', 'token character varying(100)') === before)
+    return 'before';
   throw new Error(`half a change: ${shape}`);
 }
 

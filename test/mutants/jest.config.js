@@ -6,12 +6,11 @@ module.exports = {
   rootDir: '../..',
   testMatch: ['<rootDir>/test/server/*.test.ts'],
   testPathIgnorePatterns: ['client', 'embedded', 'harness', 'plan', 'verify'],
-  moduleNameMapper: { '^\\./(program/)?program$': '<rootDir>/test/mutants/program.ts' },
+  moduleNameMapper: { '^\\.\\.?/(program/)?program$': '<rootDir>/test/mutants/program.ts' },
   testEnvironment: '<rootDir>/test/mutants/environment.js',
   testSequencer: '<rootDir>/test/mutants/sequencer.js',
   globalSetup: undefined,
   globalTeardown: undefined,
   collectCoverage: false,
   coverageThreshold: undefined,
-  testTimeout: 20_000,
 };

@@ -35,10 +35,10 @@ const operators: readonly Operator[] = [
   swap(/ AND (?!NOT )/, ' AND NOT '),
   swap(/\bAND NOT /, 'AND '),
   swap(/ OR /, ' AND '),
-  // Each statement left out: of the rules query, a branch; of the block, a statement.
-  swap(/^(\s*SELECT )'(?:conflict|warning|note|stage|batch|prepare|change|again|forget)'(?=, \d)/, '$1NULL'),
-  swap(/^(\s*)(?:PERFORM|EXECUTE|SET|GET|RAISE) .*;$/, '$1NULL;'),
-  swap(/^(\s*)\w+ := .*;$/, '$1NULL;'),
+  swap(/^(\s*(?:ELS)?IF )(.*)( THEN)\b/, '$1NOT ($2)$3'),
+  // Each statement left out.
+  swap(/^(\s*)(?:PERFORM|EXECUTE|SET|GET|RAISE|OPEN|COMMIT|CONTINUE|EXIT)\b.*;$/, '$1NULL;'),
+  swap(/^(\s*)\w+(?:\[\d\])? := .*;$/, '$1NULL;'),
   // Each bound moved by one.
   swap(/ < /, ' <= '),
   swap(/ > /, ' >= '),
@@ -55,10 +55,12 @@ export function mutantsOf(texts: readonly string[]): Mutant[] {
       const before = lines[i - 1] ?? '';
       // What is said to a reader, on a line of its own, is no code.
       const isCode = !/^\s*(--.*|'([^']|'')*'[,)]*)?$/.test(line);
+      // So is a remark behind the code.
+      const [, code = line, remark = ''] = /^(.*?)( -- [^']*)$/.exec(line) ?? [];
       for (const { applies, mutate } of isCode ? operators : []) {
         // An assignment, a format string or a list of values asks nothing.
-        if (!applies.test(line) || (/[=<>]/.test(applies.source) && !asks.test(line))) continue;
-        const mutated = mutate(line);
+        if (!applies.test(code) || (/^ [=<>]/.test(applies.source) && !asks.test(code))) continue;
+        const mutated = mutate(code) + remark;
         mutants.set(JSON.stringify([before, line, mutated]), { before, line, mutated });
       }
     });

@@ -127,7 +127,7 @@ function jestPasses(env: NodeJS.ProcessEnv): Promise<boolean> {
   const child = spawn(process.execPath, jest, {
     cwd: project,
     stdio: 'ignore',
-    timeout: 600_000,
+    timeout: 1_800_000,
     killSignal: 'SIGKILL',
     env: { ...process.env, ...env },
   });

@@ -162,7 +162,7 @@ test.each([
   await client.query(prepared);
   expect(await functions.down(here())).toContainEqual(
     expect.stringMatching(
-      /^user_profiles: user_profiles_0016_up_archive stays: it holds values that are not back/,
+      /^user_profiles: public\.user_profiles_0016_up_archive stays: it holds values that are not back/,
     ),
   );
   expect((await client.query('SELECT backup_codes FROM user_profiles_0016_up_archive')).rows).toEqual([

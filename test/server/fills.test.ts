@@ -17,8 +17,10 @@ test('many, in batches', async () => {
   const { client, url } = here();
   await loadProfiles(client, people);
   const said = await migrate(url, 'up', filling);
-  expect(said).toContain(
-    "user_profiles: fill NULLs of phone with 'none', 2000 at a time, while everybody works on",
+  expect(said).toContainEqual(
+    expect.stringMatching(
+      /^UPDATE public\.user_profiles SET phone = 'none' WHERE .* phone IS NULL \(2000 rows at a time, while everybody works on\)$/,
+    ),
   );
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
   expect(rowCount).toBeGreaterThan(people - 21);
@@ -53,6 +55,6 @@ test('a trigger that empties them again: it ends, and refuses', async () => {
     CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.phone := NULL; RETURN NEW; END';
     CREATE TRIGGER forget BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE forget()`);
   await expect(migrate(url, 'up', filling)).rejects.toThrow(
-    'a value stands in the way of: make phone NOT NULL',
+    /^user_profiles is left as it was: a value stands in the way\n[\s\S]*ALTER COLUMN phone SET NOT NULL$/,
   );
 });

@@ -33,7 +33,9 @@ const samples: Readonly<Record<string, readonly string[]>> = {
   integer: ['0', '3', '-70000'],
   bigint: ['0', '3', '70000000000'],
   boolean: ['false', 'true'],
+  'text[]': ['{}', '{A1}', '{A1,B2}'],
   timestamptz: ['2024-01-01 12:00:00+00', '2030-06-01 00:00:00+02'],
+  'timestamptz(6)': ['2024-01-01 12:00:00.123456+00'],
   timestamp: ['2024-01-01 12:00:00'],
   uuid: ['00000000-0000-4000-8000-000000000000'],
 };
@@ -42,12 +44,12 @@ const samples: Readonly<Record<string, readonly string[]>> = {
 const akin: readonly (readonly [declared: string, types: readonly string[]])[] = [
   ['integer', ['integer', 'bigint']],
   ['boolean', ['boolean']],
-  ['timestamp', ['timestamptz']],
+  ['timestamp', ['timestamptz', 'timestamptz(6)']],
   [
     'character',
     ['varchar(20)', 'varchar(50)', 'varchar(100)', 'varchar(255)', 'varchar(300)', 'varchar', 'text'],
   ],
-  ['codes', ['jsonb', 'text', 'json']],
+  ['codes', ['jsonb', 'text', 'json', 'text[]']],
 ];
 
 function column(name: string, declared: string): fc.Arbitrary<FoundColumn | undefined> {
