@@ -17,7 +17,8 @@ function clone(): string {
 
 test('npm start, again, and what it says to try next', async () => {
   const folder = clone();
-  const { data } = embeddedCluster(folder);
+  const cluster = embeddedCluster(folder);
+  const { data } = cluster;
   guard(data);
   const here = (...args: string[]) => run(process.execPath, args, {}, folder);
   const command = (name: string, ...args: string[]) =>
@@ -44,9 +45,10 @@ test('npm start, again, and what it says to try next', async () => {
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Completed');
   expect((await command('db', 'reset')).stdout).toBe('Deleted.\n');
   expect(fs.existsSync(data)).toBe(false);
+  expect((await command('db', 'reset')).stdout).toBe('There was nothing to delete.\n');
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Pending');
 
-  await removeServer(data);
+  removeServer(cluster);
   for (const path of [folder, dirname(data)]) fs.rmSync(path, { recursive: true, force: true });
 }, 120_000);
 
