@@ -89,7 +89,7 @@ DECLARE
       (4, true, c.oid IS NULL,
        'there is no table %s on the search_path of ' || quote_ident(current_user)
          || ' in database ' || quote_ident(current_database()),
-       'Run the application''s migrations up to 0015 first. '
+       'Run the application''s migrations up to 0015 first (or, not in production, npx knex seed:run). '
        'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.'),
       (5, true, c.relkind NOT IN ('r', 'p'),
        '%s is a ' || CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
