@@ -33,7 +33,7 @@ export async function start(cluster: Cluster): Promise<string> {
       return `postgres://postgres:${read(join(data, 'password'))}@127.0.0.1:${server.port}/postgres`;
     }
     if (server) continue;
-    // It is not the first: somebody else has started it, or has the port, or backends of a killed server hold on.
+    // More than once, where another process was first or has the port, or backends of a killed server hold on.
     launches++;
     // The package's postinstall, which npm may have left out, links the libraries.
     spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(native, '..') });
