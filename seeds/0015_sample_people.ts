@@ -1,9 +1,16 @@
 import type { Knex } from 'knex';
+import { connectionFrom } from '../src/database/connection';
 import { UserError } from '../src/user-error';
 
 // Where this file is loaded: Knex puts a stack trace before whatever a seed throws while it runs.
 if (process.env['NODE_ENV'] === 'production') {
   throw new UserError('Sample people are for development: nothing is seeded with NODE_ENV=production.');
+}
+if (process.env['SEED'] !== '1' && connectionFrom(process.env)) {
+  throw new UserError(
+    'Sample tables and people are for the embedded server, and a database is configured: nothing is seeded.\n' +
+      'Is it one to try things in? Then set SEED=1 in the environment, and run it again.',
+  );
 }
 
 /** The application's tables as its migrations 0001 to 0015 leave them (PostgreSQL 10 and later). */
@@ -61,7 +68,11 @@ export async function seed(knex: Knex): Promise<void> {
   const now = new Date();
   const usernames = [...people.map(({ username }) => username), newcomer];
   const strangers = await knex('auth_user').whereNotIn('username', usernames).first('username');
-  if (strangers) throw new UserError('This database has people of its own: nothing is seeded.');
+  if (strangers) {
+    // Knex prints two lines of a message and stack of its own, and then this error's stack.
+    const error = new UserError('nothing is seeded.\nThis database has people of its own.');
+    throw Object.assign(error, { stack: '' });
+  }
 
   const users = usernames.map((username) => ({
     username,

@@ -29,7 +29,7 @@ DECLARE
   declaration CONSTANT pg_catalog.jsonb := $declaration${
   "id": "0016",
   "table": "user_profiles",
-  "after": "Run the application's migrations up to 0015 first.",
+  "after": "Run the application's migrations up to 0015 first (or, not in production, npx knex seed:run).",
   "before": "user_profiles_0016_before",
   "archive": "user_profiles_0016_down_archive",
   "kept": "user_profiles_0016_up_archive",

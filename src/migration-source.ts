@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Knex } from 'knex';
+import { UserError } from './user-error';
 
 interface MigrationFile {
   /** The name without extension; Knex's `migrate:list` prints it under this key. */
@@ -21,9 +23,16 @@ export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
     const entries = await readdir(this.directory);
     const paths = new Map<string, string>();
     for (const entry of entries.sort()) {
-      // One dot: neither .d.ts, nor .js.map, nor .test.ts.
-      const [, name] = /^([^.]+)\.[jt]s$/.exec(entry) ?? [];
-      if (name) paths.set(name, join(this.directory, entry));
+      // Neither what a compiler, an editor or an archive leaves beside a migration, nor its tests.
+      const isMigration = /^[^.].*\.[cm]?[jt]s$/.test(entry) && !/\.(d|test|spec)\.\w+$/.test(entry);
+      if (!isMigration) continue;
+      const [path, extension] = [join(this.directory, entry), extname(entry)];
+      if (/^\.[cm]ts$/.test(extension)) {
+        throw new UserError(
+          `${path}: Knex runs .ts, .js, .cjs and .mjs. Rename it: it must not be left out.`,
+        );
+      }
+      paths.set(entry.slice(0, -extension.length), path);
     }
     return [...paths].map(([file, path]) => ({ file, path }));
   }
@@ -32,7 +41,7 @@ export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
     return migration.file;
   }
 
-  async getMigration(migration: MigrationFile): Promise<Knex.Migration> {
-    return require(migration.path) as Knex.Migration;
+  async getMigration({ path }: MigrationFile): Promise<Knex.Migration> {
+    return extname(path) === '.mjs' ? import(pathToFileURL(path).href) : require(path);
   }
 }

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { Command } from 'commander';
 import { embeddedCluster } from '../database/embedded';
 import { stop } from '../database/server';
@@ -9,18 +9,19 @@ const program = new Command('db').description('The embedded PostgreSQL server of
 program
   .command('stop')
   .description('stop it; the next command that needs it starts it again')
-  .action(async () => {
-    console.log((await stop(embeddedCluster().data)) ? 'Stopped.' : 'It was not running.');
+  .action(() => {
+    console.log(stop(embeddedCluster()) ? 'Stopped.' : 'It was not running.');
   });
 
 program
   .command('reset')
   .description('stop it and delete its data; the next command that needs it begins with an empty database')
-  .action(async () => {
-    const { data } = embeddedCluster();
-    await stop(data);
-    rmSync(data, { recursive: true, force: true });
-    console.log('Deleted.');
+  .action(() => {
+    const cluster = embeddedCluster();
+    stop(cluster);
+    const isThere = existsSync(cluster.data);
+    rmSync(cluster.data, { recursive: true, force: true });
+    console.log(isThere ? 'Deleted.' : 'There was nothing to delete.');
   });
 
 main(program);

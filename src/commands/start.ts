@@ -54,11 +54,11 @@ async function demonstrate(database: Knex) {
   if (!asDeclared) process.exitCode = 1;
 
   title('The server goes on running. Try');
-  console.log(`npx knex migrate:list      what is done and what is pending
-npx knex migrate:down      take it back, and lose nothing
-npm run plan               what would be done, without doing it
-npx knex migrate:latest    do it again
-npm run db:stop            stop the server; npm run db:reset deletes its data`);
+  console.log(`npx knex migrate:list                             what is done and what is pending
+npx knex migrate:down 0016_add_security_fields    take it back, and lose nothing
+npm run plan                                      what would be done, without doing it
+npx knex migrate:latest                           do it again
+npm run db:stop                                   stop the server; npm run db:reset deletes its data`);
 }
 
 /** What the application sends for a new profile (the first name that is missing is the one in the error). */

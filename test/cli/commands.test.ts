@@ -1,3 +1,6 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { freshDatabase, loadState, type TestDatabase, urlWith } from '../support/database';
 import { type Outcome, projectCommand } from '../support/knex';
 import { functions } from '../support/routes';
@@ -77,4 +80,15 @@ test.each<[string, 'plan' | 'verify', string[], Partial<Record<'pathname' | 'por
   expect(stderr).toContain(message);
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(stderr.trim().split('\n').length).toBeLessThanOrEqual(3);
+});
+
+test('the scripts go into a folder that is made, and a file in its place is told', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'scripts-'));
+  const made = join(folder, 'a/b');
+  expect(await projectCommand('script', [made], {})).toEqual({ code: 0, stdout: '', stderr: '' });
+  expect(readdirSync(made)).toEqual(['add_security_fields.sql', 'remove_security_fields.sql']);
+  const { code, stderr } = await projectCommand('script', [join(made, 'add_security_fields.sql')], {});
+  rmSync(folder, { recursive: true });
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^Cannot write .*\.sql: E[A-Z]+: .*\n$/);
 });

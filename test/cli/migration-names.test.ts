@@ -1,8 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MigrationSource } from '../../src/migration-source';
 import { databasePerTest, loadState } from '../support/database';
-import { knexCommand, knexFor, project } from '../support/knex';
+import { knexCommand, project } from '../support/knex';
 
 const database = databasePerTest('0015');
 const name = '0016_add_security_fields';
@@ -60,25 +59,57 @@ test('DB_SCHEMA takes table and record to that schema', async () => {
   expect(rows).toEqual([{ table_schema: 'Their Schema' }]);
 });
 
-test('TypeScript today and JavaScript tomorrow are one history', async () => {
+let folder: string | undefined;
+afterEach(() => {
+  if (folder) rmSync(folder, { recursive: true });
+  folder = undefined;
+});
+
+/** A folder of migrations inside the project, where TypeScript is run, and the real command line on it. */
+function ownMigrations() {
   mkdirSync(join(project, '.postgres'), { recursive: true });
-  const folder = mkdtempSync(join(project, '.postgres/migrations-'));
-  const latest = async () => {
-    const knex = await knexFor(database().url, {
-      migrations: { migrationSource: new MigrationSource(folder) },
-    });
-    try {
-      return await knex.migrate.latest();
-    } finally {
-      await knex.destroy();
-    }
-  };
+  const here = mkdtempSync(join(project, '.postgres/migrations-'));
+  folder = here;
+  writeFileSync(
+    join(here, '.knexfile.ts'),
+    `import knexConfig from '../../knexfile';
+     import { MigrationSource } from '../../src/migration-source';
+          export default async () => ({
+       ...(await knexConfig()),
+       migrations: { migrationSource: new MigrationSource(__dirname) },
+     });`,
+  );
   const code = 'exports.up = async () => {}; exports.down = async () => {};';
-  writeFileSync(join(folder, '0001_a.ts'), code);
-  expect(await latest()).toEqual([1, ['0001_a']]);
-  rmSync(join(folder, '0001_a.ts'));
-  for (const file of ['0001_a.js', '0001_a.d.ts', '0001_a.js.map', '0002_b.js'])
-    writeFileSync(join(folder, file), code);
-  expect(await latest()).toEqual([2, ['0002_b']]);
-  rmSync(folder, { recursive: true });
+  return {
+    latest: () => knex('--knexfile', join(here, '.knexfile.ts'), 'migrate:latest'),
+    write: (file: string, text = code) => writeFileSync(join(here, file), text),
+    remove: (file: string) => rmSync(join(here, file)),
+  };
+}
+
+test('TypeScript today and JavaScript tomorrow are one history', async () => {
+  const { latest, write, remove } = ownMigrations();
+  write('0001_a.ts');
+  expect(await latest()).toMatchObject({ code: 0, stderr: '' });
+  expect(await recorded()).toEqual(['0001_a']);
+  remove('0001_a.ts');
+  for (const file of ['0001_a.js', '0001_a.d.ts', '0001_a.js.map', '0002_b.js']) write(file);
+  expect(await latest()).toMatchObject({ code: 0, stderr: '' });
+  expect(await recorded()).toEqual(['0001_a', '0002_b']);
+});
+
+test('modules of both kinds and names with a second dot are run, others are refused by name', async () => {
+  const { latest, write, remove } = ownMigrations();
+  write('0017_more.cjs');
+  write('0018_module.mjs', 'export const up = async () => {}, down = up;');
+  write('release_2.1.ts');
+  expect(await latest()).toMatchObject({ code: 0, stderr: '' });
+  expect(await recorded()).toEqual(['0017_more', '0018_module', 'release_2.1']);
+  for (const file of ['0019_typed.mts', '0019_typed.cts']) {
+    write(file);
+    const { code, stderr } = await latest();
+    remove(file);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(new RegExp(`^.*${file}: Knex runs .ts, .js, .cjs and .mjs. Rename it: .*\n$`));
+  }
 });

@@ -4,7 +4,7 @@ import { knexCommand } from '../support/knex';
 const database = databasePerTest();
 
 function seed(env = {}) {
-  return knexCommand(['seed:run'], { DATABASE_URL: database().url, ...env });
+  return knexCommand(['seed:run'], { DATABASE_URL: database().url, SEED: '1', ...env });
 }
 
 async function profiles() {
@@ -66,11 +66,31 @@ test('in production it refuses, in one line', async () => {
   expect(stderr).toBe('Sample people are for development: nothing is seeded with NODE_ENV=production.\n');
 });
 
+test('what latest says where nothing is, followed', async () => {
+  const env = { DATABASE_URL: database().url };
+  expect(await knexCommand(['migrate:latest'], env)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('or, not in production, npx knex seed:run'),
+  });
+  // Nobody's database gets tables of ours unasked.
+  expect(await seed({ SEED: undefined })).toEqual({
+    code: 1,
+    stdout: expect.any(String),
+    stderr:
+      'Sample tables and people are for the embedded server, and a database is configured: nothing is seeded.\n' +
+      'Is it one to try things in? Then set SEED=1 in the environment, and run it again.\n',
+  });
+  const { rows } = await database().client.query(`SELECT to_regclass('user_profiles') AS name`);
+  expect(rows).toEqual([{ name: null }]);
+  expect(await seed()).toMatchObject({ code: 0, stderr: '' });
+  expect(await knexCommand(['migrate:latest'], env)).toMatchObject({ code: 0, stderr: '' });
+});
+
 test('a database with people of its own stays as it is', async () => {
   await loadState(database().client, '0015');
   const before = await profiles();
   const { code, stderr } = await seed();
   expect(code).toBe(1);
-  expect(stderr).toContain('This database has people of its own: nothing is seeded.');
+  expect(stderr).toMatch(/^Error: .* seed: nothing is seeded\.\nThis database has people of its own\.\n+$/);
   expect(await profiles()).toEqual(before);
 });

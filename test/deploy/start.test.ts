@@ -17,12 +17,13 @@ function clone(): string {
 
 test('npm start, again, and what it says to try next', async () => {
   const folder = clone();
-  const { data } = embeddedCluster(folder);
+  const cluster = embeddedCluster(folder);
+  const { data } = cluster;
   guard(data);
   const here = (...args: string[]) => run(process.execPath, args, {}, folder);
   const command = (name: string, ...args: string[]) =>
     here('-r', 'ts-node/register', `src/commands/${name}.ts`, ...args);
-  const knex = (name: string) => here('node_modules/knex/bin/cli.js', name);
+  const knex = (...args: string[]) => here('node_modules/knex/bin/cli.js', ...args);
 
   const stderr = 'No database is configured (DATABASE_URL, ...): this is the embedded sample server.\n';
   const first = await command('start');
@@ -30,12 +31,13 @@ test('npm start, again, and what it says to try next', async () => {
   expect(first.stdout).toMatch(
     /ProgrammingError: column "failed_login_attempts" of relation "user_profiles" does not exist\n.*\nIt succeeds/s,
   );
+  expect(first.stdout).toContain('npx knex migrate:down 0016_add_security_fields ');
   const again = await command('start');
   expect(again).toMatchObject({ code: 0, stderr });
   expect(again.stdout).toMatch(/It is taken back first:.*ProgrammingError: .*\nIt succeeds/s);
 
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Completed');
-  expect((await knex('migrate:down')).stdout).toContain('Batch 1 rolled back');
+  expect((await knex('migrate:down', '0016_add_security_fields')).stdout).toContain('Batch 1 rolled back');
   expect(await knex('seed:run')).toMatchObject({ code: 0, stderr });
   expect((await knex('migrate:latest')).stdout).toContain('Batch 1 run: 1 migrations');
 
@@ -44,9 +46,10 @@ test('npm start, again, and what it says to try next', async () => {
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Completed');
   expect((await command('db', 'reset')).stdout).toBe('Deleted.\n');
   expect(fs.existsSync(data)).toBe(false);
+  expect((await command('db', 'reset')).stdout).toBe('There was nothing to delete.\n');
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Pending');
 
-  await removeServer(data);
+  removeServer(cluster);
   for (const path of [folder, dirname(data)]) fs.rmSync(path, { recursive: true, force: true });
 }, 120_000);
 

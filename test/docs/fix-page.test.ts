@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { declaredShape, shapeOf } from '../support/application';
 import { everythingIn } from '../support/catalog';
@@ -85,6 +85,15 @@ test('its table of columns is the declaration', () => {
     expect(page).toContain(
       `\n| \`${name}\` | \`${type}\` | ${notNull ? 'no' : 'yes'} | ${value ? `\`${value}\` ` : ''}|\n`,
     );
+  }
+});
+
+test('whatever takes back names the migration: without a name Knex takes back the last', () => {
+  const examples = readdirSync(join(project, 'docs/examples')).map((name) => `docs/examples/${name}`);
+  for (const name of ['README.md', 'docs/FIX_MFA_SECURITY_FIELDS.md', ...examples]) {
+    const text = readFileSync(join(project, name), 'utf8');
+    for (const [, rest] of text.matchAll(/knex migrate:down(.*)/g))
+      expect(rest).toMatch(/^ 0016_add_security_fields\b/);
   }
 });
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, databasePerTest, loadState } from '../support/database';
+import { connect, databasePerTest } from '../support/database';
 import { knexCommand, type Outcome } from '../support/knex';
 import { psqlScript, testWithPsql } from '../support/psql';
 import { isFull } from './numbers';

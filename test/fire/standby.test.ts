@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { locksLeft } from '../support/catalog';
-import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
+import { freshDatabase, loadState, type TestDatabase } from '../support/database';
 import { beginKnex, knexCommand } from '../support/knex';
 import { beginPsql, testWithPsql } from '../support/psql';
 import { startTestServer, type TestServer } from '../support/server';

@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { freePort, start } from '../../src/database/server';
+import { start } from '../../src/database/server';
 import { locksLeft } from '../support/catalog';
 import { connect, freshDatabase, type TestDatabase } from '../support/database';
 import { beginKnex, knexCommand, type Outcome, type Running } from '../support/knex';
 import { startProxy, type TcpProxy } from '../support/proxy';
-import { startTestServer, type TestServer, testCluster } from '../support/server';
+import { freePort, startTestServer, type TestServer, testCluster } from '../support/server';
 import { isFull } from './numbers';
 import { digest, loadProfiles, shapeOf, useNewColumns } from './profiles';
 

@@ -69,16 +69,19 @@ afterEach(() => {
 test('steps, plan, rehearsal and verify show no token and no code', async () => {
   const knex = await knexFor(here().url);
   const show = (result: unknown) => output.push(JSON.stringify(result));
-  for (const direction of ['up', 'down', 'up'] as const) {
-    for (const way of ['up', 'down'] as const) {
-      show(await plan(knex, way));
-      show(await rehearse(knex, way));
+  try {
+    for (const direction of ['up', 'down', 'up'] as const) {
+      for (const way of ['up', 'down'] as const) {
+        show(await plan(knex, way));
+        show(await rehearse(knex, way));
+      }
+      show(await functions[direction](here()));
+      show(await verify(knex));
+      if (direction === 'up') await plantMore();
     }
-    show(await functions[direction](here()));
-    show(await verify(knex));
-    if (direction === 'up') await plantMore();
+  } finally {
+    await knex.destroy();
   }
-  await knex.destroy();
 });
 
 describe('an error over a value shows the step, and not the value', () => {

@@ -2,8 +2,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../src/database/server';
 import { connect, type TestDatabase, urlWith } from './database';
+import { freePort } from './server';
 
 export interface Pooler {
   /** The database as its owner, through the pooler. */

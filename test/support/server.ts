@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { embeddedCluster } from '../../src/database/embedded';
 import { type Cluster, start, stop } from '../../src/database/server';
@@ -24,12 +26,11 @@ export function testCluster(settings: Cluster['settings'] = {}, native = process
 /** Starts a server that ends with this process, however that ends. */
 export async function startTestServer(cluster = testCluster()): Promise<TestServer> {
   guard(cluster.data);
-  const { user, password, host, port } = await start(cluster);
   return {
     cluster,
-    url: `postgres://${user}:${password}@${host}:${port}/postgres`,
+    url: await start(cluster),
     log: join(cluster.data, 'server.log'),
-    remove: () => removeServer(cluster.data),
+    remove: async () => removeServer(cluster),
   };
 }
 
@@ -38,7 +39,7 @@ export async function startStandby(prepare: (url: string) => Promise<void>): Pro
   const primary = await startTestServer();
   const { data } = primary.cluster;
   await prepare(primary.url);
-  await stop(data);
+  stop(primary.cluster);
   const major = Number(readFileSync(join(data, 'PG_VERSION'), 'utf8'));
   if (major >= 12) writeFileSync(join(data, 'standby.signal'), '');
   else writeFileSync(join(data, 'recovery.conf'), "standby_mode = 'on'\n", { mode: 0o644 });
@@ -57,13 +58,22 @@ export async function startTlsServer(): Promise<TestServer> {
   }
   const rules = ['host all postgres all scram-sha-256', 'hostssl all all all scram-sha-256'];
   writeFileSync(join(data, 'pg_hba.conf'), `${rules.join('\n')}\n`);
-  await stop(data);
+  stop(server.cluster);
   return startTestServer({ ...server.cluster, settings: { ...server.cluster.settings, ssl: 'on' } });
 }
 
-export async function removeServer(data: string): Promise<void> {
-  await stop(data);
-  rmSync(data, { recursive: true, force: true });
+export function removeServer(cluster: Cluster): void {
+  stop(cluster);
+  rmSync(cluster.data, { recursive: true, force: true });
+}
+
+/** A port of this machine on which nobody listens at the moment. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  await once(probe.close(), 'close');
+  return port;
 }
 
 /**
