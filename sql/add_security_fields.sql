@@ -55,7 +55,7 @@ DECLARE
   -- What somebody may want to change.
   deadline      CONSTANT interval := '120 s'; -- no new try is begun later than this
   lock_budget   CONSTANT interval := '200 ms'; -- all waits of a try behind which others wait
-  patience      CONSTANT interval := '500 ms'; -- beyond deadlock_timeout, when an autovacuum gives way
+  patience      CONSTANT interval := '500 ms'; -- beyond deadlock_timeout, with an autovacuum
   first_sleep   CONSTANT interval := '250 ms'; -- after a failed try; doubles with every further one
   longest_sleep CONSTANT interval := '2000 ms';
   jitter        CONSTANT float := 0.25; -- a sleep is longer or shorter by up to this share
@@ -74,9 +74,10 @@ DECLARE
   found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_wait CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
+  version_num CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
   alone CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()
-    AND pg_catalog.current_setting('server_version_num')::integer OPERATOR(pg_catalog.>=) 110000;
+    AND version_num OPERATOR(pg_catalog.>=) 110000;
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
 
@@ -98,6 +99,7 @@ DECLARE
   sleep     interval;
   tries     integer := 0;
   holder    pg_catalog.record;
+  is_vacuum boolean := false; -- an autovacuum is among them
   fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name, value, name as found
   steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
   left_over pg_catalog.text[]; -- steps that may fail, and did
@@ -159,7 +161,8 @@ DECLARE
                round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100))
              END, E'\n' ORDER BY xact_start) AS names,
            string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
-             ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy
+             ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy,
+           coalesce(bool_or(pid IS NOT NULL AND usename IS NULL), false) AS is_vacuum
     FROM holder WHERE NOT is_guess OR NOT EXISTS (SELECT FROM holder WHERE NOT is_guess);
 
   -- The write that is tried: one row to itself.
@@ -189,15 +192,16 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
-    IF current_setting('server_version_num')::integer >= 120000 THEN -- to look again without a new plan
-      PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
-    END IF;
     IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time: foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
       SET LOCAL citus.multi_shard_modify_mode = 'sequential';
     END IF;
     IF alone THEN
       SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock
+      -- Behind the lock it looks again without a new plan; it ends soon after a client that was killed.
+      PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
+      PERFORM set_config('client_connection_check_interval', '1s', true)
+      WHERE version_num >= 140000 AND version() ~ 'linux';
     END IF;
     failure := NULL;
     doing := NULL;
@@ -273,11 +277,14 @@ BEGIN
 
       -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between it
       -- and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
-      -- SET CONSTRAINTS: an ALTER TABLE after an UPDATE would meet its pending trigger events.
+      -- An autovacuum gives way after deadlock_timeout, but CREATE INDEX CONCURRENTLY, which waits for our
+      -- snapshot, would then be killed. An ALTER TABLE after an UPDATE would meet its pending trigger events.
       asked := clock_timestamp();
       IF NOT dry THEN
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       extract(epoch FROM current_setting('deadlock_timeout')::interval + patience) * 1000);
+                       extract(epoch FROM current_setting('deadlock_timeout')::interval
+                               * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
+                               + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000);
         FOREACH relation IN ARRAY relations LOOP
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
@@ -525,16 +532,17 @@ BEGIN
           -- write, or write a secret down, where the write that is tried (8.) cannot tell.
           FOR col IN
             SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
-                   t.tgrelid = ANY (relations) AS is_ours, encode(t.tgargs, 'escape') AS arguments,
-                   -- 16: on UPDATE
-                   t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows AS is_untried,
+                   t.tgrelid = ANY (relations) AS is_ours, arguments,
+                   t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
+                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
                    -- Without comments and strings.
                    regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-            CROSS JOIN LATERAL concat(p.prosrc, encode(t.tgargs, 'escape')) whole
+            CROSS JOIN LATERAL replace(encode(t.tgargs, 'escape'), '\000', ' ') arguments
+            CROSS JOIN LATERAL concat(p.prosrc, ' ', arguments) whole
             WHERE t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal AND whole ~* g.word
               AND NOT coalesce(position(g.other IN whole) > 0, false)
           LOOP
@@ -670,7 +678,7 @@ BEGIN
                         FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?\('))),
+                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
@@ -759,12 +767,13 @@ BEGIN
         END IF;
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
-          ELSE format('%s is left as it was: no lock in time to: %s', table_name, doing) END;
+          ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
     END;
     EXIT WHEN is_done;
 
     IF failure IS NOT NULL THEN
       OPEN holders; FETCH holders INTO holder; CLOSE holders;
+      is_vacuum := holder.is_vacuum;
       sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
       line := coalesce(holder.names, 'Whoever held it has let go since.');

@@ -72,16 +72,16 @@ WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
   AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', $1::oid),
                    false, false, '')::text LIKE '%<row%'`;
 
-/** CHECK constraints over columns that the application writes; $2 is which of them are nullable, by name, as JSON. */
+/** CHECK constraints over columns that the application writes ($2, as JSON), into all but some ($3) NULL as well. */
 export const checks = `
-SELECT a.attname AS name, ($2::jsonb ->> a.attname)::boolean AND forbids_null AS "isCertain",
-       format(CASE WHEN forbids_null THEN '%s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
-              ELSE '%s on %s may refuse what the application stores: %s' END,
+SELECT a.attname AS name, is_not_null AS "isCertain",
+       format(CASE WHEN is_not_null THEN '%s refuses NULL: ALTER TABLE %s DROP CONSTRAINT %1$s;'
+              ELSE '%s of %s may refuse what the application stores: %s' END,
               quote_ident(k.conname), k.conrelid::regclass, pg_get_constraintdef(k.oid)) AS line
 FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (forbids_null)
-WHERE k.conrelid = $1 AND k.contype = 'c' AND $2::jsonb ? a.attname::text`;
+CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
+WHERE k.conrelid = $1 AND k.contype = 'c' AND $2::jsonb ? a.attname::text AND NOT (is_not_null AND $3::jsonb ? a.attname::text)`;
 
 /**
  * Who holds a transaction on the table or a part of it, or has changed the catalog's row of it (GRANT before 18). A query

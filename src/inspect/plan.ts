@@ -30,8 +30,8 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       (await rows<{ line: string }>(query, ...values)).map(({ line }) => line);
     const steps = found.steps.join('\n');
     const { columns, rename } = change;
+    const required = columns.flatMap(({ name, notNull }) => (notNull ? [name] : []));
     const written = [...columns.map(({ name }) => name), ...(rename ? [rename.from, rename.to] : [])];
-    const nullable = JSON.stringify(Object.fromEntries(written.map((name) => [name, true])));
     const [size = { bytes: 0, rows: 0, left: '' }] = await rows<Size>(sizes);
     const [held = null] = await ask(holders);
     const plan: Omit<Plan, 'lines'> = {
@@ -45,7 +45,9 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       warnings: [
         ...found.warnings,
         ...(await ask(warnings, steps)),
-        ...(direction === 'up' ? new Set(await ask(checks, nullable)) : []),
+        ...(direction === 'up'
+          ? new Set(await ask(checks, JSON.stringify(written), JSON.stringify(required)))
+          : []),
       ],
       holders: held,
     };

@@ -2,9 +2,8 @@ import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { tableName } from '../program/program';
 import { name as quoted } from '../program/text';
-import { UserError } from '../user-error';
 import { checks } from './advice';
-import { type Look, looking } from './looking';
+import { looking } from './looking';
 import { type KnexRecord, recordedTooEarly, recordOf } from './record';
 
 /** How the table compares with the declaration. */
@@ -31,45 +30,52 @@ export interface Verification {
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
   const { recorded } = await recordOf(knex, change);
-  const { columns: declared, rename } = change;
+  const { columns: declared, rename, django } = change;
+  const table = tableName(change);
   const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
-  return looking(knex, change, async (look) => {
-    const { steps, refusal } = await look.dryRun('up');
+  const required = declared.flatMap(({ name, notNull }) => (notNull ? [name] : []));
+  return looking(knex, change, async ({ database, dryRun, rows }) => {
+    const { steps, refusal } = await dryRun('up');
     const clauses = steps.flatMap(clausesOf);
-    const nullable = names.map((name) => [
-      name,
-      !declared.some((column) => column.name === name && column.notNull),
-    ]);
-    const checked = await look.rows<Check>(checks, JSON.stringify(Object.fromEntries(nullable)));
-    const found = await look.rows<{ name: string; shape: string }>(shapes);
+    const found = await rows<{ name: string; shape: string }>(shapes);
+    const checked = await rows<Line & { isCertain: boolean }>(
+      checks,
+      JSON.stringify(names),
+      JSON.stringify(required),
+    );
+    const differences = [...clauses, ...checked.filter(({ isCertain }) => isCertain)];
     const columns = [...names, ...(rename ? [rename.from] : [])].map((name) => ({
       name,
       found: found.find((column) => column.name === name)?.shape ?? null,
-      differs: [...clauses, ...checked.filter(({ isCertain }) => isCertain)]
-        .filter((difference) => difference.name === name)
-        .map(({ line }) => line),
+      differs: differences.filter((difference) => difference.name === name).map(({ line }) => line),
     }));
-    const withoutPrivilege = role === undefined ? [] : await unprivileged(look, role, names);
+    const missing = role === undefined ? [] : await rows<Line>(privileges, role, JSON.stringify(names));
     const isMade = steps.length === 0 && refusal === null;
-    const isRight = isMade && columns.every(({ differs }) => differs.length === 0);
+    const isRight = isMade && differences.length === 0;
     const result = {
-      asDeclared: isRight && withoutPrivilege.length === 0,
+      asDeclared: isRight && missing.length === 0,
       columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
       left: [...(refusal === null ? [] : [refusal]), ...(clauses.length > 0 ? [] : steps)],
       recorded,
-      withoutPrivilege,
+      withoutPrivilege: missing.map(({ name }) => name),
       hints: [
         ...new Set(checked.flatMap(({ isCertain, line }) => (isCertain ? [] : [line]))),
-        ...(await djangoHint(look, change)),
+        ...(django ? await rows<Line>(djangoRecord, django.app, django.migration) : []).map(
+          ({ line }) => line,
+        ),
         ...typeHint(columns, change),
       ],
     };
-    const table = tableName(change);
+    const width = Math.max(...result.columns.map(({ name }) => name.length));
     return {
       ...result,
       lines: [
-        look.database,
-        ...linesOf(result, table, role),
+        database,
+        ...result.columns.map(({ name, found, differs }) => {
+          const line = `${name.padEnd(width)} ${found ?? 'missing'}`;
+          return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
+        }),
+        ...[...result.left, ...missing.map(({ line }) => line)].map((line) => `✗ ${line}`),
         ...(change.knex ? [recordLine(recorded, isMade)] : []),
         ...result.hints.map((hint) => `hint: ${hint}`),
         `${table} is ${isRight ? '' : 'not '}as declared${isRight && !result.asDeclared ? `, but ${role} may not use all of it` : ''}.`,
@@ -78,15 +84,15 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   });
 }
 
-interface Check {
+interface Line {
+  /** Of a column. */
   readonly name: string;
-  readonly isCertain: boolean;
   readonly line: string;
 }
 
 /** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
-function clausesOf(statement: string) {
-  const subcommand = /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=,?$)/gm;
+function clausesOf(statement: string): Line[] {
+  const subcommand = /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=[,;]?(?: -- only if.*)?$)/gm;
   return [...statement.matchAll(subcommand)].map(([line, column = '']) => ({
     name: column.replace(/^"|"$/g, '').replaceAll('""', '"'),
     line,
@@ -100,37 +106,24 @@ SELECT a.attname AS name, concat(format_type(a.atttypid, a.atttypmod), CASE WHEN
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`;
 
-/** A role with grants on columns gets nothing on a column that is added. */
+/** A role with grants on columns gets nothing on a column that is added. In a GRANT each word has a list of its own. */
 const privileges = `
-SELECT a.attname AS name, bool_and(has_column_privilege(r.oid, a.attrelid, a.attnum, p)) AS allowed
-FROM pg_attribute a CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p JOIN pg_roles r ON r.rolname = $2
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attname`;
+SELECT a.attname AS name,
+       format('%I may not read and write %I: GRANT SELECT (%2$I), INSERT (%2$I), UPDATE (%2$I) ON %s TO %1$I;',
+              $2::text, a.attname, a.attrelid::regclass) AS line
+FROM pg_attribute a
+WHERE a.attrelid = $1 AND $3::jsonb ? a.attname::text AND NOT (
+  has_column_privilege($2, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($2, a.attrelid, a.attnum, 'INSERT')
+  AND has_column_privilege($2, a.attrelid, a.attnum, 'UPDATE'))
+ORDER BY a.attnum`;
 
-async function unprivileged({ rows }: Look, role: string, names: readonly string[]): Promise<string[]> {
-  const found = await rows<{ name: string; allowed: boolean }>(privileges, role);
-  if (found.length === 0) {
-    throw new UserError(
-      `There is no role "${role}" here.\nNames are case-sensitive: SELECT rolname FROM pg_roles;`,
-    );
-  }
-  return names.filter((name) => found.some((column) => column.name === name && !column.allowed));
-}
-
-async function djangoHint({ rows }: Look, { django }: Change): Promise<string[]> {
-  const [table] = await rows<{ name: string }>(
-    `SELECT format('%I.%I', n.nspname, m.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'django_migrations' AND has_table_privilege(m.oid, 'SELECT')
-     WHERE c.oid = $1`,
-  );
-  if (!django || !table) return [];
-  const { app, migration } = django;
-  const record = `SELECT 1 FROM ${table.name} WHERE $1::oid IS NOT NULL AND app = $2 AND name = $3`;
-  return (await rows(record, app, migration)).length > 0
-    ? []
-    : [
-        `Django has not recorded its own migration. So that it does not try again: python manage.py migrate ${app} ${migration} --fake`,
-      ];
-}
+/** Django's own table beside this one; by query_to_xml, because it may not be there. */
+const djangoRecord = `
+SELECT format('Django has not recorded its own migration. So that it does not try again: python manage.py migrate %s %s --fake',
+              $2::text, $3::text) AS line
+FROM pg_class c JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relname = 'django_migrations'
+WHERE c.oid = $1 AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
+  'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, $2, $3), false, false, '')::text NOT LIKE '%<row%'`;
 
 function typeHint(columns: Verification['columns'], change: Change): string[] {
   const { rename } = change;
@@ -139,22 +132,6 @@ function typeHint(columns: Verification['columns'], change: Change): string[] {
   return [
     `${rename.to} is ${type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
       `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${tableName(change)} ALTER COLUMN ${quoted(rename.to)} TYPE ${rename.type};`,
-  ];
-}
-
-function linesOf({ columns, left, withoutPrivilege }: Omit<Verification, 'lines'>, table: string, role = '') {
-  const width = Math.max(...columns.map(({ name }) => name.length));
-  return [
-    ...columns.map(({ name, found, differs }) => {
-      const line = `${name.padEnd(width)} ${found ?? 'missing'}`;
-      return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
-    }),
-    ...left.map((line) => `✗ ${line}`),
-    ...withoutPrivilege.map((name) => {
-      // A list of columns belongs to the one word before it: GRANT SELECT, UPDATE (x) is SELECT on the whole table.
-      const rights = ['SELECT', 'INSERT', 'UPDATE'].map((right) => `${right} (${quoted(name)})`).join(', ');
-      return `✗ ${role} may not read and write ${name}: GRANT ${rights} ON ${table} TO ${quoted(role)};`;
-    }),
   ];
 }
 

@@ -66,7 +66,7 @@
 --@ refused
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
-        -- "none" under the new name, so that the next up does not take the old value for one that never moved.
+        -- "none" under the new name, so that the next up does not take it for one that never moved.
         IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL
           AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                       AND atttypid = 'bool'::regtype) THEN
@@ -77,7 +77,7 @@
 --@ first
 --@ back
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
-        -- new one (which stays there as well) where that can be cast: of text to json, a list of plain strings.
+        -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
           later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
             this.sql_name, from_name, to_name, from_type, format(CASE

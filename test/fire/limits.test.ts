@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Knex } from 'knex';
 import { up } from '../../migrations/0016_add_security_fields';
 import { knexFor } from '../support/knex';
 import { shapeOf } from './profiles';
@@ -49,23 +48,23 @@ test("the server is told to notice within half a minute when the client of Knex'
   await table.bringTo('before');
   const quiet = jest.spyOn(console, 'log').mockImplementation(() => undefined);
   const knex = await knexFor(table.database.url);
-  const settings = async (on: Knex) => {
-    const { rows } = await on.raw(
-      "SELECT setting FROM pg_settings WHERE name LIKE 'tcp_keep%' ORDER BY name",
-    );
-    return rows.map(({ setting }: { setting: string }) => setting);
-  };
-  const before = await settings(knex);
   await knex.transaction(async (trx) => {
+    const settings = async () => {
+      const { rows } = await trx.raw(
+        "SELECT setting FROM pg_settings WHERE name LIKE 'tcp_keep%' ORDER BY name",
+      );
+      return rows.map(({ setting }: { setting: string }) => setting);
+    };
+    const before = await settings();
     const running = await table.reading(async () => {
       const work = up(trx);
       await sleep(500);
-      expect(await settings(trx)).toEqual(['3', '10', '5']);
+      expect(await settings()).toEqual(['3', '10', '5']);
       return { work };
     });
     await running.work;
+    expect(await settings()).toEqual(before);
   });
-  expect(await settings(knex)).toEqual(before);
   await knex.destroy();
   quiet.mockRestore();
   await table.expectRecovery('migrate:latest');
