@@ -321,8 +321,10 @@ BEGIN
         conflicts text[] := '{}';
         was       text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     text[] := '{}'; -- what else is to be kept of them
+        from_type text;
         to_type   text;
         can_tell  boolean;
+        nothing   text; -- none, in the type of the old name
       BEGIN
         fills := '{}';
         steps := '{}';
@@ -403,6 +405,9 @@ BEGIN
           LEFT JOIN kinds ak ON ak.type = a.type
           ORDER BY d.place, w.place, t.place
         LOOP
+          IF col.name = from_name THEN
+            nothing := CASE WHEN col.type ~ '\]$' THEN '{}' ELSE none END;
+          END IF;
           IF col.type IS NOT NULL THEN
             line := concat(' CONSTRAINT ' || quote_ident(col.found_null_name), ' NOT NULL');
             was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as,
@@ -448,7 +453,7 @@ BEGIN
             clauses := clauses || format('DROP COLUMN %I', col.name);
             -- Both names: old values that are not the new ones. None and NULL both mean none.
             holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text '
-              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
+              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, nothing);
             CONTINUE;
           ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
             OR col.kind = 'integer' AND col.width < col.wanted_width THEN
@@ -499,13 +504,13 @@ BEGIN
             SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
                    min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name),
                    bool_or(attname = move_where AND atttypid = 'bool'::regtype)
-            INTO detail, to_type, can_tell
+            INTO from_type, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values can move only where no value can fail to convert.
-            IF to_type NOT IN (detail, 'text', 'character varying') THEN
+            IF to_type NOT IN (from_type, 'text', 'character varying') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
                 'one is a value of the other. Convert %3$s to text or to the type of %1$s.', from_name,
-                detail, to_name, to_type);
+                from_type, to_name, to_type);
             ELSIF NOT can_tell THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
                 'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
@@ -534,7 +539,8 @@ BEGIN
             SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
                    t.tgrelid = ANY (relations) AS is_ours, arguments,
                    t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
-                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
+                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
+                     AS is_untried,
                    -- Without comments and strings.
                    regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
@@ -571,7 +577,7 @@ BEGIN
         IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
             'AND %3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where,
-            none), NULL]];
+            nothing), NULL]];
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
@@ -678,7 +684,8 @@ BEGIN
                         FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
+                          AND (lanname = 'c'
+                            OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN

@@ -527,7 +527,8 @@ BEGIN
             SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
                    t.tgrelid = ANY (relations) AS is_ours, arguments,
                    t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
-                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
+                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
+                     AS is_untried,
                    -- Without comments and strings.
                    regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
@@ -561,12 +562,13 @@ BEGIN
         -- 6. The steps, in their order.
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)' AND kept_oid IS NOT NULL
+        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)|\]$' AND kept_oid IS NOT NULL
           AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                       AND atttypid = 'bool'::regtype) THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
-            'WHERE %s AND t.%2$I IS NULL AND t.%6$I', this.sql_name, to_name, none, kept.sql_name,
-            this.matches, move_where), NULL]];
+            'WHERE %s AND t.%2$I IS NULL AND t.%6$I', this.sql_name, to_name,
+            CASE WHEN to_type ~ '\]$' THEN '{}' ELSE none END, kept.sql_name, this.matches, move_where),
+            NULL]];
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
@@ -681,7 +683,8 @@ BEGIN
                         FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
+                          AND (lanname = 'c'
+                            OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN

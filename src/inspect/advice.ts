@@ -75,8 +75,8 @@ WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
 /** CHECK constraints over columns that the application writes ($2, as JSON), into all but some ($3) NULL as well. */
 export const checks = `
 SELECT a.attname AS name, is_not_null AS "isCertain",
-       format(CASE WHEN is_not_null THEN '%s refuses NULL: ALTER TABLE %s DROP CONSTRAINT %1$s;'
-              ELSE '%s of %s may refuse what the application stores: %s' END,
+       format(CASE WHEN is_not_null THEN 'constraint %s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
+              ELSE 'constraint %s of %s may refuse what the application stores: %s' END,
               quote_ident(k.conname), k.conrelid::regclass, pg_get_constraintdef(k.oid)) AS line
 FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)

@@ -12,7 +12,9 @@ export interface Rehearsal {
   readonly direction: Direction;
   /** Why it would be refused, and what to do; null where it would be done. */
   readonly refusal: string | null;
-  /** What it said, and the verdict. */
+  /** What it said: statements that it sent, warnings, and whom it waited for. */
+  readonly said: readonly string[];
+  /** All of this for a reader. */
   readonly lines: readonly string[];
 }
 
@@ -37,6 +39,7 @@ export async function rehearsalOf(knex: Knex, change: Change, direction: Directi
   return {
     direction,
     refusal,
+    said,
     lines: [...said, verdict, 'It was taken back. It locked as the real thing does, for as long.'],
   };
 }

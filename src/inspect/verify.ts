@@ -92,7 +92,8 @@ interface Line {
 
 /** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
 function clausesOf(statement: string): Line[] {
-  const subcommand = /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=[,;]?(?: -- only if.*)?$)/gm;
+  const subcommand =
+    /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=[,;]?(?: -- only if.*)?$)/gm;
   return [...statement.matchAll(subcommand)].map(([line, column = '']) => ({
     name: column.replace(/^"|"$/g, '').replaceAll('""', '"'),
     line,

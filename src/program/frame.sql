@@ -432,7 +432,8 @@ BEGIN
             SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
                    t.tgrelid = ANY (relations) AS is_ours, arguments,
                    t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
-                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
+                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
+                     AS is_untried,
                    -- Without comments and strings.
                    regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
@@ -569,7 +570,8 @@ BEGIN
                         FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c' OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
+                          AND (lanname = 'c'
+                            OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN

@@ -1,8 +1,10 @@
 --@ declare
         was       text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     text[] := '{}'; -- what else is to be kept of them
+        from_type text;
         to_type   text;
         can_tell  boolean;
+        nothing   text; -- none, in the type of the old name
 --@ renamed
         IF has_from AND NOT has_to THEN
           giver := from_name;
@@ -19,6 +21,9 @@
             LEFT JOIN shape o ON o.relation = target AND o.name = from_name
             WHERE to_name IS NOT NULL
 --@ each
+          IF col.name = from_name THEN
+            nothing := CASE WHEN col.type ~ '\]$' THEN '{}' ELSE none END;
+          END IF;
           IF col.type IS NOT NULL THEN
             line := concat(' CONSTRAINT ' || quote_ident(col.found_null_name), ' NOT NULL');
             was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as,
@@ -36,7 +41,7 @@
 --@ dropped
             -- Both names: old values that are not the new ones. None and NULL both mean none.
             holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text '
-              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, none);
+              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
               'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name,
@@ -54,13 +59,13 @@
             SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
                    min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name),
                    bool_or(attname = move_where AND atttypid = 'bool'::regtype)
-            INTO detail, to_type, can_tell
+            INTO from_type, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values can move only where no value can fail to convert.
-            IF to_type NOT IN (detail, 'text', 'character varying') THEN
+            IF to_type NOT IN (from_type, 'text', 'character varying') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
                 'one is a value of the other. Convert %3$s to text or to the type of %1$s.', from_name,
-                detail, to_name, to_type);
+                from_type, to_name, to_type);
             ELSIF NOT can_tell THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
                 'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
@@ -73,7 +78,7 @@
         IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
             'AND %3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where,
-            none), NULL]];
+            nothing), NULL]];
         END IF;
 --@ first
           IF before.oid IS NULL THEN

@@ -1,4 +1,4 @@
-import { spendCodes } from '../support/application';
+import { spendCodes, valuesOf } from '../support/application';
 import { databasePerTest, loadState } from '../support/database';
 import { functions, type Route, scripts } from '../support/routes';
 
@@ -125,6 +125,32 @@ test('back to two names: what is too long for the old one stays under the new on
   const { rows } = await client.query('SELECT mfa_backup_codes FROM user_profiles WHERE user_id = 4');
   expect(rows).toEqual([{ mfa_backup_codes: '["A"]' }]);
 });
+
+test.each([
+  ['text[]', "'{OLD}'", "'{NEW}'"],
+  ['varchar(1)', "'o'", "'n'"],
+  ['text', "'old'", "'new'"],
+  ['json', `'["OLD"]'`, `'["NEW"]'`],
+])(
+  'back to two names of type %s: what replaced an archived value and is spent stays spent',
+  async (type, ...values) => {
+    const { client } = here();
+    await loadState(client, '0015');
+    const [oldValue, newValue] = values;
+    await client.query(`ALTER TABLE user_profiles DROP backup_codes, ADD backup_codes ${type}, ADD mfa_backup_codes ${type};
+    UPDATE user_profiles SET backup_codes = ${oldValue}, mfa_backup_codes = ${newValue} WHERE user_id IN (4, 6)`);
+    const before = await valuesOf(client, ['backup_codes']);
+    await functions.up(here());
+    await spendCodes(client, 4);
+    await functions.down(here());
+    expect(await valuesOf(client, ['backup_codes'])).toEqual(before);
+    await functions.up(here());
+    const { rows } = await client.query(
+      `SELECT user_id FROM user_profiles WHERE mfa_backup_codes::text = ${oldValue}::${type}::text`,
+    );
+    expect(rows).toEqual([]);
+  },
+);
 
 test('back to two names, where what tells who has codes switched on is gone', async () => {
   const { client } = here();

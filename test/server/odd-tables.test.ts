@@ -22,7 +22,7 @@ test('no rows: there and back, and nothing is archived', async () => {
   const before = await everything();
   await functions.up(here());
   expect(await shapeOf(here().client)).toEqual(asDeclared);
-  expect(await functions.down(here())).toContainEqual(expect.stringMatching(/no archive/));
+  expect(await functions.down(here())).not.toContainEqual(expect.stringContaining('archive'));
   expect(await everything()).toEqual(before);
 });
 
@@ -37,19 +37,19 @@ describe('column numbers', () => {
     }
   }
 
-  test('each time that it is done takes eight; plan counts them, and the last time is refused', async () => {
+  test('each time that it is done takes eight; plan counts them, and the server refuses the last time', async () => {
     await leave(27);
     for (const left of [27, 19, 11]) {
-      const { columnsLeft, conflicts, lines } = await planned();
-      expect({ columnsLeft, conflicts }).toEqual({ columnsLeft: left, conflicts: [] });
+      const { conflicts, lines } = await planned();
+      expect(conflicts).toEqual([]);
       expect(lines[1]).toContain(`${left} more columns are possible`);
       await functions.up(here());
       await functions.down(here());
     }
     const before = await everything();
-    const message = '8 columns are to be added, and only 3 of the 1,600 column numbers of a table are left';
-    expect((await planned()).conflicts).toMatchObject([{ problem: message }]);
-    await expect(functions.up(here())).rejects.toThrow(`${message}\nColumns that were dropped count too.`);
+    await expect(functions.up(here())).rejects.toThrow(
+      'user_profiles is left as it was: tables can have at most 1600 columns',
+    );
     expect(await everything()).toEqual(before);
   });
 
@@ -59,9 +59,7 @@ describe('column numbers', () => {
     await leave(9);
     await functions.up(here());
     const before = await everything();
-    await expect(functions.down(here())).rejects.toThrow(
-      '1 columns are to be added, and only 0 of the 1,600',
-    );
+    await expect(functions.down(here())).rejects.toThrow('tables can have at most 1600 columns');
     expect(await everything()).toEqual(before);
   });
 });
@@ -87,7 +85,7 @@ test('a unique index that could not be built: named, with what was to be done', 
     .catch(() => undefined);
   const before = await everything();
   await expect(functions.up(here())).rejects.toThrow(
-    /a value stands in the way of: .*, widen email_verification_token from varchar\(100\) to varchar\(255\), .*\(token_once\)\n/,
+    /^user_profiles is left as it was: a value stands in the way \(token_once\)\n.*The statement was: ALTER TABLE .* ALTER COLUMN email_verification_token TYPE character varying\(255\)/s,
   );
   expect(await everything()).toEqual(before);
 });
@@ -96,7 +94,7 @@ test('one beside the column itself is to have another name', async () => {
   const { client } = here();
   await client.query('ALTER TABLE user_profiles ADD "External_ID" text, ADD external_id text');
   const refusal = await functions.up(here()).then(String, String);
-  const [, statement = ''] = /Rename it: (ALTER TABLE .*?;)/.exec(refusal) ?? [];
+  const [statement = ''] = /ALTER TABLE .*? RENAME .*?;/.exec(refusal) ?? [];
   await client.query(statement);
   await functions.up(here());
 });
@@ -132,16 +130,17 @@ describe.each<[string, Route]>([
     expect(await everything()).toEqual(before);
   });
 
-  test('share keys with their parent, so values that would be lost keep it from being taken back', async () => {
+  test('share keys with their parent: every value comes back to its own row', async () => {
     const { client } = here();
     await client.query(`CREATE TABLE archived_profiles () INHERITS (user_profiles);
       INSERT INTO archived_profiles SELECT * FROM ONLY user_profiles WHERE id < 3`);
     await route.up(here());
     await writeValues(client);
+    await client.query("UPDATE archived_profiles SET external_id = 'of the child ' || id");
     const before = await everything();
-    await expect(route.down(here())).rejects.toThrow(
-      'holds values that would be dropped, and the table has no primary key by which they could come back',
-    );
+    await route.down(here());
+    expect(before.data).not.toMatchObject((await everything()).data);
+    await route.up(here());
     expect(await everything()).toEqual(before);
   });
 
@@ -169,7 +168,7 @@ describe('a text column', () => {
       ALTER TABLE user_profiles ALTER email_verification_token TYPE token`);
     const before = await everything();
     await expect(functions.up(here())).rejects.toThrow(
-      'email_verification_token is public.token, and the application needs varchar(255)',
+      /email_verification_token is (public\.)?token, and the application needs character varying\(255\)/,
     );
     expect(await everything()).toEqual(before);
   });

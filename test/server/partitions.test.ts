@@ -105,7 +105,7 @@ test('where many partitions would be rewritten the wider type stays, and is said
   await functions.up(here());
   expect(await functions.down(here())).toContainEqual(
     expect.stringMatching(
-      /^user_profiles: leave email_verification_token as varchar\(255\).* in 33 tables\. At a quiet hour: ALTER TABLE /,
+      /^user_profiles: leave email_verification_token as character varying\(255\).* in 33 tables\. At a quiet hour: ALTER TABLE /,
     ),
   );
 });

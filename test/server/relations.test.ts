@@ -12,44 +12,47 @@ const asDeclared = { ...declaredShape, mfa_backup_codes: 'jsonb' };
 const everything = () => everythingIn(here().client);
 
 const aside = 'ALTER TABLE user_profiles RENAME TO profiles';
+const notTable = (kind: string) =>
+  new RegExp(`^user_profiles is not a table that stays, but: ${kind} (public\\.)?user_profiles`);
 
 describe.each<[string, Route]>([
   ['up() and down()', functions],
   ['script', scripts],
 ])('%s: nothing changes where the name is', (_, route) => {
   test.each([
-    ['nothing', aside, 'there is no table user_profiles on the search_path of'],
-    [
-      'a view',
-      `${aside}; CREATE VIEW user_profiles AS SELECT * FROM profiles`,
-      'user_profiles is a view, not a table',
-    ],
+    ['nothing', aside, /^there is no table user_profiles on the search_path of/],
+    ['a view', `${aside}; CREATE VIEW user_profiles AS SELECT * FROM profiles`, notTable('view')],
     [
       'a materialized view',
       `${aside}; CREATE MATERIALIZED VIEW user_profiles AS SELECT * FROM profiles`,
-      'user_profiles is a materialized view, not a table',
+      notTable('materialized view'),
     ],
-    [
-      'a sequence',
-      `${aside}; CREATE SEQUENCE user_profiles`,
-      'user_profiles is a relation of kind "S", not a table',
-    ],
-    [
-      'a partition',
-      `${aside}; CREATE TABLE whole (LIKE profiles) PARTITION BY LIST (role); CREATE TABLE user_profiles PARTITION OF whole FOR VALUES IN ('patient')`,
-      'user_profiles is a partition',
-    ],
-    [
-      'an inheritance child',
-      `${aside}; CREATE TABLE whole (email_verified boolean, backup_codes jsonb); CREATE TABLE user_profiles () INHERITS (whole)`,
-      'backup_codes is inherited from another table and can only be changed there',
-    ],
+    ['a sequence', `${aside}; CREATE SEQUENCE user_profiles`, notTable('sequence')],
   ])('%s', async (_kind, prepared, message) => {
     await loadState(here().client, '0015');
     await here().client.query(prepared);
     const before = await everything();
     await expect(route.up(here())).rejects.toThrow(message);
-    if (!message.includes('inherited')) await expect(route.down(here())).rejects.toThrow(message);
+    await expect(route.down(here())).rejects.toThrow(message);
+    expect(await everything()).toEqual(before);
+  });
+
+  test.each([
+    [
+      'a partition',
+      `${aside}; CREATE TABLE whole (LIKE profiles) PARTITION BY LIST (role); CREATE TABLE user_profiles PARTITION OF whole FOR VALUES IN ('patient')`,
+      /^user_profiles is left as it was: cannot (rename inherited column|add column to a partition)/,
+    ],
+    [
+      'an inheritance child',
+      `${aside}; CREATE TABLE whole (email_verified boolean, backup_codes jsonb); CREATE TABLE user_profiles () INHERITS (whole)`,
+      /^user_profiles is left as it was: cannot rename inherited column "backup_codes"/,
+    ],
+  ])('%s: in the words of the server', async (_kind, prepared, message) => {
+    await loadState(here().client, '0015');
+    await here().client.query(prepared);
+    const before = await everything();
+    await expect(route.up(here())).rejects.toThrow(message);
     expect(await everything()).toEqual(before);
   });
 
@@ -58,7 +61,7 @@ describe.each<[string, Route]>([
     await admin.query(`CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;
                        GRANT USAGE ON FOREIGN SERVER elsewhere TO ${owner}`);
     await client.query('CREATE FOREIGN TABLE user_profiles (id integer) SERVER elsewhere');
-    await expect(route.up(here())).rejects.toThrow('user_profiles is a foreign table, not a table');
+    await expect(route.up(here())).rejects.toThrow(notTable('foreign table'));
   });
 });
 
@@ -74,7 +77,7 @@ test('a temporary table that hides the real one: nothing changes in either', asy
   const before = await everything();
   await client.query('CREATE TEMP TABLE user_profiles (id integer)');
   await expect(scripts.up(here())).rejects.toThrow(
-    'user_profiles is a temporary table of this session, which hides the real one',
+    'user_profiles is not a table that stays, but: table user_profiles',
   );
   expect((await client.query('SELECT * FROM user_profiles')).fields.map(({ name }) => name)).toEqual(['id']);
   expect(await everything()).toEqual(before);
@@ -155,7 +158,7 @@ describe('names that need quoting, in another declaration', () => {
     const knex = await knexFor(url);
     try {
       expect((await odd.verify(knex)).asDeclared).toBe(true);
-      expect((await odd.plan(knex)).rules.filter(({ sql }) => sql)).toEqual([]);
+      expect((await odd.plan(knex)).steps).toEqual([]);
       await client.query(
         `UPDATE ${table} SET "Größe in %" = "second;" / 2.0, "sélect ""x""" = 's' || "second;"`,
       );

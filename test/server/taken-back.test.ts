@@ -86,15 +86,14 @@ test('a type that was changed since stays, and that is said', async () => {
 });
 
 test.each([
-  ['integer', 'integer', 'failed_login_attempts', 'bigint', 'bigint'],
+  ['integer', 'failed_login_attempts', 'bigint', 'bigint'],
   [
-    'character varying',
     "varchar NOT NULL DEFAULT '-'",
     'email_verification_token',
     'text',
-    "text NOT NULL DEFAULT '-'::character varying",
+    "character varying NOT NULL DEFAULT '-'::character varying",
   ],
-])('what was %s before gets the rest of its shape back', async (type, before, column, since, after) => {
+])('what was %s before gets the rest of its shape back', async (before, column, since, after) => {
   const { client } = here();
   await loadState(client, '0015');
   await client.query(
@@ -102,10 +101,9 @@ test.each([
   );
   await functions.up(here());
   await client.query(`ALTER TABLE user_profiles ALTER ${column} TYPE ${since}`);
-  expect(await functions.down(here())).toContainEqual(
-    expect.stringMatching(`leave ${column} as ${since}, though it was ${type}`),
-  );
+  const said = (await functions.down(here())).join();
   expect(await shapeOf(client)).toMatchObject({ [column]: after });
+  expect(said.includes(`leave ${column} as ${since}, though it was ${before}`)).toBe(after === since);
 });
 
 test('a column that somebody dropped since comes back as it was', async () => {

@@ -71,7 +71,7 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   // It is never overwritten: the way back refuses, and says what to do.
   const before = await schemaOf(client);
   await expect(functions.down(here())).rejects.toThrow(
-    /"user_profiles_0016_down_archive" already exists\nAn archive is never overwritten: look into it, then rename it or drop it\./,
+    /"user_profiles_0016_down_archive" already exists\nAn archive is never overwritten: look into it, then rename or drop it\./,
   );
   expect(await schemaOf(client)).toEqual(before);
   await client.query('DROP TABLE user_profiles_0016_down_archive');
