@@ -85,12 +85,14 @@ export async function run(
  * ends the process.
  *
  * @param batch another connection, or the same where there is none
+ * @param left what state things are in after an interruption
  */
 export async function send(
   connection: Connection,
   batch: Connection,
   statements: string,
   report: (line: string) => void,
+  left = 'The change is made, or not begun; NULLs that were filled stay filled. The same command again goes on from there.',
 ): Promise<void> {
   let interrupted: NodeJS.Signals | undefined;
   const onSignal = (signal: NodeJS.Signals) => {
@@ -111,8 +113,7 @@ export async function send(
   } catch (error) {
     if (!interrupted) throw error;
     throw new UserError(
-      `${interrupted}: ended (${(error as DatabaseError).message}). The change is made, or not begun; NULLs that were filled stay filled, and\n` +
-        'nothing is locked. The same command again goes on from there.',
+      `${interrupted}: ended (${(error as DatabaseError).message}). Nothing is locked.\n${left}`,
     );
   } finally {
     stopWatching();

@@ -44,7 +44,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       conflicts: [...(await ask(conflicts, steps)), ...(found.refusal === null ? [] : [found.refusal])],
       warnings: [
         ...found.warnings,
-        ...(await ask(warnings, steps)),
+        ...(/(ADD|DROP|RENAME) COLUMN/.test(steps) ? await ask(warnings, steps) : []),
         ...(direction === 'up'
           ? new Set(await ask(checks, JSON.stringify(written), JSON.stringify(required)))
           : []),

@@ -3,6 +3,7 @@
         from_kind text;
         from_size integer;
         to_type   text;
+        to_size   integer;
 --@ renamed
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
@@ -18,12 +19,13 @@
         END IF;
 --@ wanted
             SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
-                   coalesce(CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
+                   CASE WHEN b.name IN (from_name, to_name) AND NOT b.not_null THEN NULL ELSE coalesce(
+                            CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
                                  WHEN b.type ~ '^(jsonb?|text|character varying)$'
                                    OR substring(b.type FROM '^character varying\((\d+)\)$')::integer
                                       >= length(none)
                                  THEN quote_literal(none)
-                                 WHEN b.type ~ '\]$' THEN '''{}''' END, b.value, d.value), b.comment
+                                 WHEN b.type ~ '\]$' THEN '''{}''' END, b.value, d.value) END, b.comment
             FROM shape b LEFT JOIN declared d ON d.name = b.name
             WHERE b.relation = before.oid
 --@ each
@@ -33,6 +35,7 @@
             from_size := col.wanted_width;
           ELSIF col.name = to_name THEN
             to_type := col.type;
+            to_size := col.width;
           END IF;
 --@ dropped
             -- A value is what is not the default with which up would add the column again. As text where the
@@ -72,8 +75,8 @@
                       AND atttypid = 'bool'::regtype) THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
             'WHERE %s AND t.%2$I IS NULL AND t.%6$I', this.sql_name, to_name,
-            CASE WHEN to_type ~ '\]$' THEN '{}' ELSE none END, kept.sql_name, this.matches, move_where),
-            NULL]];
+            CASE WHEN to_type ~ '\]$' THEN '{}' WHEN to_size >= length(none) THEN none ELSE '' END,
+            kept.sql_name, this.matches, move_where), NULL]];
         END IF;
 --@ first
 --@ back

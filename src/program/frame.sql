@@ -89,12 +89,11 @@ DECLARE
     CROSS JOIN LATERAL (SELECT format('%I.%I', coalesce(n.nspname, this.schema), w.name)) s (sql_name)
     ORDER BY n.nspname <> this.schema LIMIT 1;
 
-  -- Who keeps a lock from us, of those who were there when it was asked for. A query is shown up to its first
-  -- string: somebody's data. A GRANT (before 18) locks the catalog's row: only its transaction shows.
+  -- Who keeps a lock from us, of those who were there when it was asked for: on the table, or on its rows of
+  -- the catalog (a GRANT). A query is shown up to its first string: somebody's data.
   holders CURSOR FOR
     WITH holder AS (
       SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             l.relation IS NULL AS is_guess,
              split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), E'\n', 1) AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
@@ -102,7 +101,9 @@ DECLARE
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND (lock_mode = 'ACCESS EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
-             OR l.locktype = 'transactionid' AND a.datname = current_database())
+             OR l.transactionid IN (
+               SELECT xmax FROM pg_class WHERE oid = ANY (relations)
+               UNION ALL SELECT xmax FROM pg_attribute WHERE attrelid = ANY (relations)))
     )
     SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
                (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
@@ -114,7 +115,7 @@ DECLARE
            string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
              ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy,
            coalesce(bool_or(pid IS NOT NULL AND usename IS NULL), false) AS is_vacuum
-    FROM holder WHERE NOT is_guess OR NOT EXISTS (SELECT FROM holder WHERE NOT is_guess);
+    FROM holder;
 
   -- The write that is tried: one row to itself.
   writes CURSOR FOR
@@ -240,7 +241,7 @@ BEGIN
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
       END IF;
-      IF NOT this.is_forced THEN
+      IF this.is_own AND NOT this.is_forced THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
       OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
@@ -624,6 +625,10 @@ BEGIN
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE SQLSTATE
+                  WHEN '42501' THEN format(CASE WHEN doing LIKE 'CREATE %'
+                    THEN 'As the owner of the schema: GRANT CREATE ON SCHEMA %2$I TO %3$I; '
+                    ELSE 'As the owner of the table: ALTER TABLE %1$s OWNER TO %3$I; ' END, kept.sql_name,
+                    this.schema, this.owner)
                   WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
                   WHEN '0A000' THEN 'Drop what uses the column or the row type, and create it anew then. '

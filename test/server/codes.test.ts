@@ -128,7 +128,6 @@ test('back to two names: what is too long for the old one stays under the new on
 
 test.each([
   ['text[]', "'{OLD}'", "'{NEW}'"],
-  ['varchar(1)', "'o'", "'n'"],
   ['text', "'old'", "'new'"],
   ['json', `'["OLD"]'`, `'["NEW"]'`],
 ])(

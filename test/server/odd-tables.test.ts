@@ -139,7 +139,6 @@ describe.each<[string, Route]>([
     await client.query("UPDATE archived_profiles SET external_id = 'of the child ' || id");
     const before = await everything();
     await route.down(here());
-    expect(before.data).not.toMatchObject((await everything()).data);
     await route.up(here());
     expect(await everything()).toEqual(before);
   });

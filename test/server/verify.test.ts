@@ -96,31 +96,70 @@ describe.each(Object.entries(shapes))('it fails for %s', (name, shape) => {
 test('it fails where backup_codes is there again', async () => {
   const found = await verified(alter('ADD COLUMN backup_codes jsonb'));
   expect(found.asDeclared).toBe(false);
-  expect(found.lines.join('\n')).toMatch(/✗ backup_codes .*left: .*drop backup_codes/);
+  expect(found.lines.join('\n')).toMatch(/✗ backup_codes .*left: .*DROP COLUMN backup_codes/);
 });
 
 test('it passes where a column is wider', async () => {
   expect((await verified(alter('ALTER COLUMN external_id TYPE text'))).asDeclared).toBe(true);
 });
 
-test('whether Knex has it recorded', async () => {
+test('only renamed yet: what is left is said of the new name', async () => {
+  const { columns } = await verified(alter('RENAME COLUMN mfa_backup_codes TO backup_codes'));
+  expect(columns.filter(({ differs }) => differs.length > 0)).toEqual([
+    { name: 'mfa_backup_codes', found: null, differs: ['RENAME COLUMN backup_codes TO mfa_backup_codes'] },
+  ]);
+});
+
+describe('CHECK constraints over what the application stores', () => {
+  test('one that refuses NULL where the declaration has it: it differs, and its advice works', async () => {
+    const statement = alter('ADD CONSTRAINT codes_are_there CHECK (mfa_backup_codes IS NOT NULL) NOT VALID');
+    const found = await verified(statement);
+    expect([found.asDeclared, found.hints.length]).toEqual([false, 1]);
+    const [line = ''] = found.columns.flatMap(({ differs }) => differs);
+    const [, remedy = ''] =
+      /^constraint codes_are_there refuses NULL, .*: (ALTER TABLE .*;)$/.exec(line) ?? [];
+    expect((await verified(`${statement}; ${remedy}`)).asDeclared).toBe(true);
+  });
+
+  test('any other one: a hint, once', async () => {
+    const found = await verified(
+      alter(`ADD CONSTRAINT token CHECK (char_length(email_verification_token) <= 100),
+        ADD CONSTRAINT two CHECK (external_id IS NOT NULL OR auth_provider IS NULL),
+        ADD CONSTRAINT told CHECK (email_verified IS NOT NULL), ADD CONSTRAINT other CHECK (phone <> '')`),
+    );
+    expect(found.asDeclared).toBe(true);
+    expect(found.hints.slice(0, -1)).toEqual([
+      expect.stringMatching(
+        /^constraint token of public\.user_profiles may refuse .*: CHECK \(\(char_length/,
+      ),
+      expect.stringMatching(/^constraint two of public\.user_profiles may refuse .*: CHECK \(\(/),
+    ]);
+  });
+});
+
+test.each(['0016_add_security_fields', '20260101_security_fields.ts'])(
+  'recorded by Knex as %s',
+  async (name) => {
+    const record = `CREATE TABLE knex_migrations (id serial, name text); INSERT INTO knex_migrations (name) VALUES ('${name}')`;
+    const found = await verified(record);
+    expect(found.recorded).toBe(name);
+    expect(found.lines).toContain(`✓ recorded by Knex as ${name}`);
+    const tooEarly = await verified(`${record}; ${alter('DROP external_id')}`);
+    expect(tooEarly.lines).toContainEqual(
+      expect.stringMatching(
+        `^✗ Knex has it recorded, .*: npx knex migrate:down ${name} deletes the record, `,
+      ),
+    );
+  },
+);
+
+test('not recorded by Knex', async () => {
   const table = 'CREATE TABLE knex_migrations (id serial, name text)';
-  const without = await verified(table);
+  const without = await verified(
+    `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_create_orders')`,
+  );
   expect([without.recorded, without.asDeclared]).toEqual([false, true]);
-  expect(without.lines.join('\n')).toMatch(
-    /^- not recorded by Knex as 0016_\.\.\.: npx knex migrate:latest records it, /m,
-  );
-  const found = await verified(
-    `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_add_security_fields')`,
-  );
-  expect(found.recorded).toBe(true);
-  expect(found.lines).toContainEqual(expect.stringMatching(/^✓ recorded by Knex/));
-  const tooEarly = await verified(
-    `${table}; INSERT INTO knex_migrations (name) VALUES ('0016_add_security_fields'); ${alter('DROP external_id')}`,
-  );
-  expect(tooEarly.lines).toContainEqual(
-    expect.stringMatching(/^✗ Knex has it recorded, so npx knex migrate:latest would do nothing/),
-  );
+  expect(without.lines.join('\n')).toMatch(/^- not recorded by Knex: npx knex migrate:latest records it, /m);
   const hidden = await verified(`${table}; REVOKE SELECT ON knex_migrations FROM CURRENT_USER`);
   expect([hidden.recorded, hidden.asDeclared]).toEqual([null, true]);
   expect(hidden.lines).toContainEqual(expect.stringMatching(/no table here that this role can read/));
@@ -128,8 +167,12 @@ test('whether Knex has it recorded', async () => {
 
 test('both names: the old one as it is', async () => {
   const { columns, lines } = await verified(alter('ADD backup_codes text'));
-  expect(columns.at(-1)).toEqual({ name: 'backup_codes', found: 'text', differs: ['drop backup_codes'] });
-  expect(lines.join()).not.toContain('{rows}');
+  expect(columns.at(-1)).toEqual({
+    name: 'backup_codes',
+    found: 'text',
+    differs: ['DROP COLUMN backup_codes'],
+  });
+  expect(lines.join()).not.toContain('LOCK TABLE');
 });
 
 test('the hint about jsonb goes once the type is text', async () => {
@@ -193,7 +236,7 @@ describe('--role', () => {
   });
 
   test('one that is not there: could not look', async () => {
-    await expect(verify(knex, 'Nobody')).rejects.toThrow('There is no role "Nobody" here.');
+    await expect(verify(knex, 'Nobody')).rejects.toThrow('role "Nobody" does not exist');
   });
 });
 
