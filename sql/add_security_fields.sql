@@ -110,6 +110,7 @@ DECLARE
   touched   bigint;
   applies   boolean;
   tids      pg_catalog.tid[];
+  refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
@@ -305,27 +306,27 @@ BEGIN
       budget := lock_budget;
 
       FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
-        col       record; -- a column, as it is and as it is wanted
+        col       pg_catalog.record; -- a column, as it is and as it is wanted
         has_from  boolean;
         has_to    boolean;
-        giver     text; -- a column that is renamed
-        taker     text; -- to this
-        added     text[] := '{}';
-        gone      text[] := '{}'; -- columns that will not be there under this name
-        dropped   text[] := '{}';
-        holding   text[] := '{}'; -- for each that is dropped: whether a row has a value in it
-        sets      text[] := '{}'; -- columns that get values back: SET ...,
-        matches   text[] := '{}'; -- whether they have them,
-        nulls     text[] := '{}'; -- and SET ... NULL in the archive
-        clauses   text[] := '{}'; -- of the one ALTER TABLE
-        later     text[] := '{}'; -- steps behind it
-        conflicts text[] := '{}';
-        was       text[] := '{}'; -- the columns concerned as they are found, for the way back
-        notes     text[] := '{}'; -- what else is to be kept of them
-        from_type text;
-        to_type   text;
+        giver     pg_catalog.text; -- a column that is renamed
+        taker     pg_catalog.text; -- to this
+        added     pg_catalog.text[] := '{}';
+        gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
+        dropped   pg_catalog.text[] := '{}';
+        holding   pg_catalog.text[] := '{}'; -- for each that is dropped: whether a row has a value in it
+        sets      pg_catalog.text[] := '{}'; -- columns that get values back: SET ...,
+        matches   pg_catalog.text[] := '{}'; -- whether they have them,
+        nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive
+        clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
+        later     pg_catalog.text[] := '{}'; -- steps behind it
+        conflicts pg_catalog.text[] := '{}';
+        was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
+        notes     pg_catalog.text[] := '{}'; -- what else is to be kept of them
+        from_type pg_catalog.text;
+        to_type   pg_catalog.text;
         can_tell  boolean;
-        nothing   text; -- none, in the type of the old name
+        nothing   pg_catalog.text; -- none, in the type of the old name
       BEGIN
         fills := '{}';
         steps := '{}';
@@ -452,9 +453,11 @@ BEGIN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
             clauses := clauses || format('DROP COLUMN %I', col.name);
-            -- Both names: old values that are not the new ones. None and NULL both mean none.
-            holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text '
-              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, nothing);
+            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not be.
+            holding := holding || format(CASE WHEN col.not_null
+              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
+              ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
+              from_name, to_name, nothing);
             CONTINUE;
           ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
             OR col.kind = 'integer' AND col.width < col.wanted_width THEN
@@ -568,7 +571,10 @@ BEGIN
             END IF;
           END LOOP;
           IF conflicts <> '{}' THEN
-            RAISE EXCEPTION '% is left as it was: %', table_name, array_to_string(conflicts, E'\n');
+            refusal := format('%s is left as it was: %s', table_name, array_to_string(conflicts, E'\n'));
+            IF NOT dry THEN
+              RAISE EXCEPTION '%', refusal;
+            END IF;
           END IF;
         END IF;
 
@@ -850,5 +856,8 @@ BEGIN
   FOREACH line IN ARRAY said LOOP
     RAISE NOTICE '%', line;
   END LOOP;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION '%', refusal;
+  END IF;
 END
 $program$;

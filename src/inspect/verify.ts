@@ -37,13 +37,18 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   return looking(knex, change, async ({ database, dryRun, rows }) => {
     const { steps, refusal } = await dryRun('up');
     const clauses = steps.flatMap(clausesOf);
+    // A refusal compares no further, and has a line for each conflict: most begin with a column.
+    const refusals = refusal?.replace(/^.* is left as it was: /, '').split('\n') ?? [];
+    const refused = names.flatMap((name) =>
+      refusals.flatMap((line) => (line.startsWith(`${name} is `) ? [{ name, line }] : [])),
+    );
     const found = await rows<{ name: string; shape: string }>(shapes);
     const checked = await rows<Line & { isCertain: boolean }>(
       checks,
       JSON.stringify(names),
       JSON.stringify(required),
     );
-    const differences = [...clauses, ...checked.filter(({ isCertain }) => isCertain)];
+    const differences = [...clauses, ...refused, ...checked.filter(({ isCertain }) => isCertain)];
     const columns = [...names, ...(rename ? [rename.from] : [])].map((name) => ({
       name,
       found: found.find((column) => column.name === name)?.shape ?? null,
@@ -55,7 +60,10 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     const result = {
       asDeclared: isRight && missing.length === 0,
       columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
-      left: [...(refusal === null ? [] : [refusal]), ...(clauses.length > 0 ? [] : steps)],
+      left: [
+        ...refusals.filter((line) => !refused.some((conflict) => conflict.line === line)),
+        ...(clauses.length > 0 ? [] : steps),
+      ],
       recorded,
       withoutPrivilege: missing.map(({ name }) => name),
       hints: [
@@ -73,7 +81,8 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
         database,
         ...result.columns.map(({ name, found, differs }) => {
           const line = `${name.padEnd(width)} ${found ?? 'missing'}`;
-          return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
+          if (differs.length === 0) return `${refusal === null ? '✓' : '-'} ${line}`;
+          return `✗ ${line} (left: ${differs.join('; ')})`;
         }),
         ...[...result.left, ...missing.map(({ line }) => line)].map((line) => `✗ ${line}`),
         ...(change.knex ? [recordLine(recorded, isMade)] : []),

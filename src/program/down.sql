@@ -1,8 +1,8 @@
 --@ declare
-        from_type text; -- of the old name, where it is added again beside the new one
-        from_kind text;
+        from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
+        from_kind pg_catalog.text;
         from_size integer;
-        to_type   text;
+        to_type   pg_catalog.text;
         to_size   integer;
 --@ renamed
         -- Without the shape before nothing is ours to take back.

@@ -1,10 +1,10 @@
 --@ declare
-        was       text[] := '{}'; -- the columns concerned as they are found, for the way back
-        notes     text[] := '{}'; -- what else is to be kept of them
-        from_type text;
-        to_type   text;
+        was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
+        notes     pg_catalog.text[] := '{}'; -- what else is to be kept of them
+        from_type pg_catalog.text;
+        to_type   pg_catalog.text;
         can_tell  boolean;
-        nothing   text; -- none, in the type of the old name
+        nothing   pg_catalog.text; -- none, in the type of the old name
 --@ renamed
         IF has_from AND NOT has_to THEN
           giver := from_name;
@@ -39,9 +39,11 @@
             END IF;
           END IF;
 --@ dropped
-            -- Both names: old values that are not the new ones. None and NULL both mean none.
-            holding := holding || format('t.%1$I::pg_catalog.text IS DISTINCT FROM t.%2$I::pg_catalog.text '
-              'AND NOT (t.%2$I IS NULL AND t.%1$I::pg_catalog.text = %3$L)', from_name, to_name, nothing);
+            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not be.
+            holding := holding || format(CASE WHEN col.not_null
+              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
+              ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
+              from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
               'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name,

@@ -14,6 +14,7 @@ const halves: [string, Declaration, string[]][] = [
     {
       id: '1',
       table: 't',
+      knex: { migration: '1_t' },
       add: { seen: { type: 'timestamptz' }, count: { type: 'integer', notNull: true, default: '0' } },
     },
     ['seen', 'count'],
@@ -23,6 +24,7 @@ const halves: [string, Declaration, string[]][] = [
     {
       id: '1',
       table: 't',
+      knex: { migration: '1_t' },
       add: {},
       rename: { from: 'old', to: 'new', type: 'text', moveWhere: 'is_on', empty: '' },
     },

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freshDatabase, loadState, serverVersion, type TestDatabase } from '../support/database';
 import { knexCommand, project, projectCommand } from '../support/knex';
-import { functions } from '../support/routes';
+import { functions, scripts } from '../support/routes';
 
 // Somebody who may create objects where names are looked up tries to have code of his own run.
 
@@ -16,7 +16,14 @@ beforeEach(async () => {
 afterEach(() => database.close());
 
 /** Every word of the program, and of what is asked beside it. */
-const words = ['sql/add_security_fields.sql', 'sql/remove_security_fields.sql', 'src/program/batch.ts']
+const words = [
+  'sql/add_security_fields.sql',
+  'sql/remove_security_fields.sql',
+  'src/run.ts',
+  'src/inspect/advice.ts',
+  'src/inspect/looking.ts',
+  'src/inspect/record.ts',
+]
   .map((file) => readFileSync(join(project, file), 'utf8'))
   .join()
   .match(/[a-z_][a-z_0-9]+/g);
@@ -72,8 +79,8 @@ test('a schema before pg_catalog: the program runs as it should, by both routes'
   await expect(client.query("SELECT quote_ident('a')")).rejects.toThrow('trapped by quote_ident');
   await functions.up(database);
   await functions.down(database);
-  await send('add_security_fields');
-  await send('remove_security_fields');
+  await scripts.up(database);
+  await scripts.down(database);
 });
 
 // Before 12 information_schema itself, which Knex asks, falls into these traps.
@@ -98,6 +105,7 @@ testWithKnex(
     await expect(client.query("SELECT 'a'::name || 'a'::name")).rejects.toThrow('trapped');
     for (const [command, ...args] of [
       ['plan'],
+      ['rehearse'],
       ['migrate:latest'],
       ['verify'],
       ['verify', '--role', 'postgres'],
@@ -133,9 +141,3 @@ test('a key of a type that pg_catalog compares as another one, and operators tha
   const { rows } = await client.query('SELECT count(external_id)::int AS back FROM user_profiles');
   expect(rows).toEqual([{ back: 20 }]);
 });
-
-/** Without the report behind it, which is a query for people to read. */
-async function send(script: string) {
-  const [program = ''] = readFileSync(join(project, `sql/${script}.sql`), 'utf8').split('-- The report');
-  await database.client.query(program);
-}
