@@ -114,6 +114,7 @@ DECLARE
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
+  is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
   is_done   boolean := false;
   fill_now  boolean;
@@ -453,7 +454,7 @@ BEGIN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
             clauses := clauses || format('DROP COLUMN %I', col.name);
-            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not be.
+            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
             holding := holding || format(CASE WHEN col.not_null
               THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
               ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
@@ -471,7 +472,7 @@ BEGIN
             clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
                                          col.collate_as);
           ELSIF col.type <> col.wanted_type THEN
-            IF pass = 1 AND tries = 0 THEN
+            IF NOT is_told THEN
               RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col.name, col.type,
                 col.wanted_type;
             END IF;
@@ -566,7 +567,7 @@ BEGIN
               ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
               conflicts := conflicts || concat(line, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or go on knowingly: ', knowingly);
-            ELSIF tries = 0 THEN
+            ELSIF NOT is_told THEN
               RAISE WARNING '%: %', table_name, line;
             END IF;
           END LOOP;
@@ -577,6 +578,8 @@ BEGIN
             END IF;
           END IF;
         END IF;
+
+        is_told := true;
 
         -- 6. The steps, in their order.
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
@@ -768,6 +771,9 @@ BEGIN
       END; END LOOP;
       IF said = '{}' THEN
         said := ARRAY[format('%s: nothing to do', table_name)];
+      ELSIF now() <> statement_timestamp() AND NOT dry THEN
+        said := said || format('%s: in a transaction of yours nothing is there before its COMMIT',
+                               table_name);
       END IF;
       is_done := true;
     EXCEPTION

@@ -110,6 +110,7 @@ DECLARE
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
+  is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
   is_done   boolean := false;
   fill_now  boolean;
@@ -459,7 +460,7 @@ BEGIN
             CONTINUE;
           ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
             OR col.kind = 'integer' AND col.width < col.wanted_width THEN
-            IF col.type <> col.wanted_type AND pass = 1 AND tries = 0 THEN
+            IF col.type <> col.wanted_type AND NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
                 col.name, col.type, col.wanted_type;
             END IF;
@@ -476,7 +477,7 @@ BEGIN
             IF col.kind = 'text' AND touched <= rewrite_limit THEN
               -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
-            ELSIF pass = 1 AND tries = 0 THEN
+            ELSIF NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
                 'hour: %;', table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched),
                 cardinality(relations), line;
@@ -555,7 +556,7 @@ BEGIN
               ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
               conflicts := conflicts || concat(line, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or go on knowingly: ', knowingly);
-            ELSIF tries = 0 THEN
+            ELSIF NOT is_told THEN
               RAISE WARNING '%: %', table_name, line;
             END IF;
           END LOOP;
@@ -566,6 +567,8 @@ BEGIN
             END IF;
           END IF;
         END IF;
+
+        is_told := true;
 
         -- 6. The steps, in their order.
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
@@ -768,6 +771,9 @@ BEGIN
       END; END LOOP;
       IF said = '{}' THEN
         said := ARRAY[format('%s: nothing to do', table_name)];
+      ELSIF now() <> statement_timestamp() AND NOT dry THEN
+        said := said || format('%s: in a transaction of yours nothing is there before its COMMIT',
+                               table_name);
       END IF;
       is_done := true;
     EXCEPTION

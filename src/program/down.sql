@@ -47,7 +47,7 @@
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
               col.name, col.declared_value);
 --@ another type
-            IF col.type <> col.wanted_type AND pass = 1 AND tries = 0 THEN
+            IF col.type <> col.wanted_type AND NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
                 col.name, col.type, col.wanted_type;
             END IF;
@@ -61,7 +61,7 @@
             IF col.kind = 'text' AND touched <= rewrite_limit THEN
               -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
-            ELSIF pass = 1 AND tries = 0 THEN
+            ELSIF NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
                 'hour: %;', table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched),
                 cardinality(relations), line;

@@ -65,6 +65,7 @@ DECLARE
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
+  is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
   is_done   boolean := false;
   fill_now  boolean;
@@ -457,7 +458,7 @@ BEGIN
               ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
               conflicts := conflicts || concat(line, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or go on knowingly: ', knowingly);
-            ELSIF tries = 0 THEN
+            ELSIF NOT is_told THEN
               RAISE WARNING '%: %', table_name, line;
             END IF;
           END LOOP;
@@ -468,6 +469,8 @@ BEGIN
             END IF;
           END IF;
         END IF;
+
+        is_told := true;
 
         -- 6. The steps, in their order.
 --@ rows
@@ -652,6 +655,9 @@ BEGIN
       END; END LOOP;
       IF said = '{}' THEN
         said := ARRAY[format('%s: nothing to do', table_name)];
+      ELSIF now() <> statement_timestamp() AND NOT dry THEN
+        said := said || format('%s: in a transaction of yours nothing is there before its COMMIT',
+                               table_name);
       END IF;
       is_done := true;
     EXCEPTION

@@ -39,7 +39,7 @@
             END IF;
           END IF;
 --@ dropped
-            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not be.
+            -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
             holding := holding || format(CASE WHEN col.not_null
               THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
               ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
@@ -52,7 +52,7 @@
                 ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
             CONTINUE;
 --@ wider
-            IF pass = 1 AND tries = 0 THEN
+            IF NOT is_told THEN
               RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col.name, col.type,
                 col.wanted_type;
             END IF;
