@@ -93,9 +93,9 @@ DECLARE
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text; -- the one that is asked for
-  asked     timestamptz;
+  asked     pg_catalog.timestamptz;
   budget    interval;
-  started   timestamptz := pg_catalog.clock_timestamp();
+  started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
   tries     integer := 0;
   holder    pg_catalog.record;

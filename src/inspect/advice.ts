@@ -47,10 +47,14 @@ JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')
 WHERE $2 ~ 'ADD COLUMN [^\\n]* DEFAULT|ALTER COLUMN [^\\n]* TYPE '`;
 
-/** Whom else it concerns: functions (the program itself looks at those of triggers), subscribers and publishers. */
+/** Whom else it concerns: readers, functions (those of triggers the program itself looks at), subscribers, publishers. */
 export const warnings = `
-SELECT format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.names[1]) AS line
-FROM regexp_matches($2::text, '(?:DROP|RENAME) COLUMN "?(\\w+)"?(?: TO "?(\\w+))?', 'g') g (names)
+SELECT format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: %s',
+              pg_size_pretty(pg_table_size($1::oid))) AS line
+WHERE current_setting('server_version_num')::integer < 110000 AND $2::text ~ 'ADD COLUMN [^\\n]* DEFAULT'
+UNION ALL
+SELECT format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.names[1])
+FROM regexp_matches($2, '(?:DROP|RENAME) COLUMN "?(\\w+)"?(?: TO "?(\\w+))?', 'g') g (names)
 JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.names[1] || '\\M') AND NOT coalesce(p.prosrc ~* ('\\m' || g.names[2] || '\\M'), false)
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
 WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)

@@ -1,14 +1,13 @@
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import type { NoticeMessage } from 'pg-protocol/dist/messages';
 import { type Connection, explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
 import { policy } from '../program/policy';
 import { type Direction, program, tableName } from '../program/program';
-import { surroundings } from '../run';
+import { send, surroundings } from '../run';
 import { UserError } from '../user-error';
 
-/** What the program says that it would do. */
+/** What the program says in a dry run. */
 export interface DryRun {
   /** The statements that it would send, in their order; with "-- only if" behind those that have a condition. */
   readonly steps: readonly string[];
@@ -20,45 +19,78 @@ export interface DryRun {
 }
 
 /** A look at the table that locks nothing which a reader does not lock. */
-export interface Look {
+export interface Look extends DryRun {
   /** Which database, for a reader. */
   readonly database: string;
-  readonly dryRun: (direction: Direction) => Promise<DryRun>;
-  /**
-   * The rows of a query, under a search_path on which no name can be somebody else's. The table's oid is $1 in it,
-   * `values` are $2 and so on.
-   */
+  /** The rows of a query, on a search_path on which no name is somebody else's: $1 is the table's oid, $2 the first value. */
   readonly rows: <Row extends object>(query: string, ...values: readonly string[]) => Promise<Row[]>;
 }
 
 /** @throws UserError where there is no table to look at */
-export async function looking<T>(knex: Knex, change: Change, work: (look: Look) => Promise<T>): Promise<T> {
+export async function looking<T>(
+  knex: Knex,
+  change: Change,
+  direction: Direction,
+  work: (look: Look) => Promise<T>,
+): Promise<T> {
   const table = tableName(change);
+  const wait = `SET LOCAL lock_timeout = ${policy.lockBudget}`;
   return withConnection(knex, async (connection) => {
+    const dry = `${wait}; SET LOCAL table_change.dry = 'on'`;
+    const { said, refusal } = await tried(knex, connection, change, direction, dry);
+    const lookUp = 'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target';
+    const [{ target }] = (await connection.query(lookUp, [table])).rows;
+    const isStep = (line: string) => !/^WARNING: /.test(line) && !line.startsWith(`${table}: `);
     const { database = '', host, port, user = '' } = connection;
-    const found = await connection.query('SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target', [
-      table,
-    ]);
-    const within = <R>(setting: string, ask: () => Promise<R>) =>
-      undone(knex, connection, `SET LOCAL lock_timeout = ${policy.lockBudget}; SET LOCAL ${setting}`, ask);
     return work({
+      steps: said.filter(isStep),
+      notes: said.filter((line) => line.startsWith(`${table}: `)),
+      warnings: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
+      refusal,
       database: `database ${database} at ${host}:${port} as ${user}`,
-      dryRun: (direction) =>
-        within("table_change.dry = 'on'", () =>
-          dryRun(connection, table, program(change, direction, surroundings())),
-        ),
       rows: (query, ...values) =>
-        within('search_path = pg_catalog, pg_temp', async () => {
-          return (await connection.query(query, [found.rows[0].target, ...values])).rows;
+        undone(knex, connection, `${wait}; SET LOCAL search_path = pg_catalog, pg_temp`, async () => {
+          return (await connection.query(query, [target, ...values])).rows;
         }),
     });
-  }).catch((error) => {
-    throw explained(error);
+  }).catch((error: DatabaseError) => {
+    if (error.code !== '55P03') throw explained(error);
+    throw new UserError(
+      `${table} is locked: everybody who reads it waits, and this look would.\n${error.detail ?? ''}`,
+    );
   });
 }
 
+/** Errors that say nothing of the change: no connection, no memory, no lock, interrupted; no table to change. */
+const blind = /^(|08...|53...|55P03|57...|42P01|42809)$/;
+
+/** What the program says where everything is taken back, and why it refuses. @throws where it could not try */
+export async function tried(
+  knex: Knex,
+  connection: Connection,
+  change: Change,
+  direction: Direction,
+  settings = '',
+): Promise<{ said: string[]; refusal: string | null }> {
+  const said: string[] = [];
+  const statement = program(change, direction, surroundings());
+  const report = (line: string) => said.push(line);
+  try {
+    await undone(knex, connection, settings, () =>
+      send(connection, connection, statement, report, 'Nothing has changed.'),
+    );
+    return { said, refusal: null };
+  } catch (error) {
+    const { code = '', message } = error as DatabaseError;
+    const shown = explained(error);
+    const isRefusal = !blind.test(code) || message.includes(' is left as it was: ');
+    if (!isRefusal || code === '55P03' || !(shown instanceof UserError)) throw error;
+    return { said, refusal: shown.message };
+  }
+}
+
 /** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
-export async function undone<R>(
+async function undone<R>(
   knex: Knex,
   connection: Connection,
   settings: string,
@@ -73,37 +105,4 @@ export async function undone<R>(
   } finally {
     await connection.query(end).catch(() => undefined);
   }
-}
-
-async function dryRun(connection: Connection, table: string, statement: string): Promise<DryRun> {
-  const said: { isWarning: boolean; message: string }[] = [];
-  const onNotice = ({ severity, message = '' }: NoticeMessage) =>
-    said.push({ isWarning: severity === 'WARNING', message });
-  connection.on('notice', onNotice);
-  let refusal: string | null = null;
-  try {
-    await connection.query(statement);
-  } catch (error) {
-    const { code = '', detail = '' } = error as DatabaseError;
-    if (code === '55P03') {
-      throw new UserError(
-        `${table} is locked: everybody who reads it waits, and this look would.\n${detail}`,
-      );
-    }
-    const shown = explained(error);
-    // There is no such table, or it is none.
-    if (['42P01', '42809'].includes(code) || !(shown instanceof UserError)) throw shown;
-    refusal = shown.message;
-  } finally {
-    connection.off('notice', onNotice);
-  }
-  const isRemark = (message: string) => message.startsWith(`${table}: `);
-  const messages = (wanted: boolean) =>
-    said.flatMap((one) => (one.isWarning === wanted ? [one.message] : []));
-  return {
-    steps: messages(false).filter((message) => !isRemark(message)),
-    notes: messages(false).filter(isRemark),
-    warnings: messages(true),
-    refusal,
-  };
 }

@@ -24,38 +24,34 @@ export interface Plan extends DryRun, KnexRecord {
 /** @see TableChange.plan */
 export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
   const record = await recordOf(knex, change);
-  return looking(knex, change, async ({ database, dryRun, rows }) => {
-    const found = await dryRun(direction);
+  const { columns, rename } = change;
+  const written = [...columns.map(({ name }) => name), ...(rename ? [rename.from, rename.to] : [])];
+  const required = columns.flatMap(({ name, notNull }) => (notNull ? [name] : []));
+  return looking(knex, change, direction, async ({ database, rows, ...found }) => {
     const ask = async (query: string, ...values: string[]) =>
       (await rows<{ line: string }>(query, ...values)).map(({ line }) => line);
     const steps = found.steps.join('\n');
-    const { columns, rename } = change;
-    const required = columns.flatMap(({ name, notNull }) => (notNull ? [name] : []));
-    const written = [...columns.map(({ name }) => name), ...(rename ? [rename.from, rename.to] : [])];
-    const [size = { bytes: 0, rows: 0, left: '' }] = await rows<Size>(sizes);
-    const [held = null] = await ask(holders);
+    const checked = await ask(checks, JSON.stringify(written), JSON.stringify(required));
+    const [{ left, ...size } = { bytes: 0, rows: 0, left: null }] = await rows<Size>(sizes);
     const plan: Omit<Plan, 'lines'> = {
-      ...found,
-      ...record,
       direction,
       table: tableName(change),
-      bytes: size.bytes,
-      rows: size.rows,
+      ...size,
+      ...found,
       conflicts: [...(await ask(conflicts, steps)), ...(found.refusal === null ? [] : [found.refusal])],
       warnings: [
         ...found.warnings,
         ...(/(ADD|DROP|RENAME) COLUMN/.test(steps) ? await ask(warnings, steps) : []),
-        ...(direction === 'up'
-          ? new Set(await ask(checks, JSON.stringify(written), JSON.stringify(required)))
-          : []),
+        ...(direction === 'up' ? new Set(checked) : []),
       ],
-      holders: held,
+      holders: (await ask(holders))[0] ?? null,
+      ...record,
     };
-    return { ...plan, lines: [database, ...linesOf(plan, size.left)] };
+    return { ...plan, lines: [database, ...linesOf(plan, left)] };
   });
 }
 
-type Size = Pick<Plan, 'bytes' | 'rows'> & { readonly left: string };
+type Size = Pick<Plan, 'bytes' | 'rows'> & { readonly left: string | null };
 
 /** A table has 1,600 numbers for its columns, and dropped columns keep theirs. */
 const sizes = `
@@ -67,7 +63,7 @@ SELECT sum(pg_relation_size(c.oid))::float8 AS bytes, sum(greatest(c.reltuples, 
         FROM pg_attribute WHERE attrelid = $1) AS left
 FROM tree JOIN pg_class c ON c.oid = tree.oid`;
 
-function linesOf(plan: Omit<Plan, 'lines'>, left: string): string[] {
+function linesOf(plan: Omit<Plan, 'lines'>, left: string | null): string[] {
   const { direction, table, bytes, rows, steps, notes, recorded, knexLock } = plan;
   const indented = (text: string) => text.replaceAll('\n', '\n  ');
   return [

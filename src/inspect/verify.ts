@@ -34,10 +34,9 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   const table = tableName(change);
   const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
   const required = declared.flatMap(({ name, notNull }) => (notNull ? [name] : []));
-  return looking(knex, change, async ({ database, dryRun, rows }) => {
-    const { steps, refusal } = await dryRun('up');
+  return looking(knex, change, 'up', async ({ database, steps, refusal, rows }) => {
     const clauses = steps.flatMap(clausesOf);
-    // A refusal compares no further, and has a line for each conflict: most begin with a column.
+    // A line for each conflict; most begin with a column.
     const refusals = refusal?.replace(/^.* is left as it was: /, '').split('\n') ?? [];
     const refused = names.flatMap((name) =>
       refusals.flatMap((line) => (line.startsWith(`${name} is `) ? [{ name, line }] : [])),
@@ -81,8 +80,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
         database,
         ...result.columns.map(({ name, found, differs }) => {
           const line = `${name.padEnd(width)} ${found ?? 'missing'}`;
-          if (differs.length === 0) return `${refusal === null ? '✓' : '-'} ${line}`;
-          return `✗ ${line} (left: ${differs.join('; ')})`;
+          return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
         }),
         ...[...result.left, ...missing.map(({ line }) => line)].map((line) => `✗ ${line}`),
         ...(change.knex ? [recordLine(recorded, isMade)] : []),

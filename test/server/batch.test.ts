@@ -1,12 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import { MigrationSource } from '../../src/migration-source';
 import { declaredShape, shapeOf } from '../support/application';
 import { locksLeft, schemaOf } from '../support/catalog';
 import { databasePerTest, loadState } from '../support/database';
 import { knexFor, project } from '../support/knex';
+import { scripts } from '../support/routes';
 
 // 0016 among other migrations of one batch, for which Knex opens one transaction.
 const here = databasePerTest();
@@ -131,10 +133,10 @@ test('a later one sleeps: the application goes on reading and writing, and nothi
   await loadState(client, '0015');
   migration('0017_sleeps', raw('SELECT pg_sleep(1.5)'));
   let done = false;
-  const running = withKnex(latest).then(() => {
+  const running = withKnex(latest).finally(() => {
     done = true;
   });
-  while (!('external_id' in (await shapeOf(client)))) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (!done && !('external_id' in (await shapeOf(client)))) await setTimeout(20);
 
   const waits: number[] = [];
   while (!done) {
@@ -146,7 +148,7 @@ test('a later one sleeps: the application goes on reading and writing, and nothi
     waits.push(performance.now() - started);
     const locks = await locksLeft(client);
     if (!done) expect(locks).toEqual([]);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await setTimeout(20);
   }
   await running;
   expect(waits.length).toBeGreaterThan(10);
@@ -191,21 +193,27 @@ describe.each(['repeatable read', 'serializable'])('%s by default', (level) => {
     expect(await schemaOf(here().client)).toEqual(before);
   });
 
-  test('the script: refused, with the statement that helps', async () => {
+  test('the script: there and back, and in a transaction refused, with the statement that helps', async () => {
     const { client } = here();
     await loadState(client, '0015');
     const before = await schemaOf(client);
     const script = readFileSync(join(project, 'sql/add_security_fields.sql'), 'utf8');
+    await client.query('BEGIN');
     await expect(client.query(script)).rejects.toMatchObject({
       message: `this transaction is ${level.toUpperCase()}: it would go on seeing user_profiles as it was before the lock`,
-      hint: "Run it under READ COMMITTED: SET default_transaction_isolation = 'read committed'; then again.",
+      hint: expect.stringContaining("SET default_transaction_isolation = 'read committed';"),
     });
+    await client.query('ROLLBACK');
     expect(await schemaOf(client)).toEqual(before);
-    await client
-      .query(`SET default_transaction_isolation = 'read committed'; ${script}`)
-      .catch(() => undefined);
+    await scripts.up(here());
+    expect(await shapeOf(client)).toEqual(asDeclared);
+    await scripts.down(here());
+    expect(await schemaOf(client)).toEqual(before);
+
     await client.query("SET default_transaction_isolation = 'read committed'");
+    await client.query('BEGIN');
     await client.query(script);
+    await client.query('COMMIT');
     expect(await shapeOf(client)).toEqual(asDeclared);
   });
 });

@@ -20,7 +20,8 @@ const doing = (body: string, when = eachRow) =>
   `${audit} $$ BEGIN ${body}; RETURN coalesce(NEW, OLD); END $$; ${when}`;
 
 const tooMany = 'INSERT has more expressions than target columns';
-const gone = /column "?(user_profiles\.)?backup_codes"?.* does not exist|record "new" has no field "backup_codes"/;
+const gone =
+  /column "?(user_profiles\.)?backup_codes"?.* does not exist|record "new" has no field "backup_codes"/;
 
 /** A name, the statements, the server's words, and the oldest server that knows it. */
 const breaking: readonly (readonly [string, string, string | RegExp, number?])[] = [
@@ -200,9 +201,7 @@ describe.each<[string, Route]>([
   });
 
   test('a trigger that lets no write through that changes nothing: the same', async () => {
-    await here().client.query(
-      doing("IF NEW IS NOT DISTINCT FROM OLD THEN RAISE 'nothing changes'; END IF"),
-    );
+    await here().client.query(doing("IF NEW IS NOT DISTINCT FROM OLD THEN RAISE 'nothing changes'; END IF"));
     expect(await route.up(here())).toContainEqual(
       expect.stringMatching(/a write fails without the change as well: nothing changes/),
     );
@@ -277,7 +276,9 @@ describe.each<[string, Route]>([
     test('one that has both names is adapted', async () => {
       const { client } = here();
       await client.query(
-        doing(`IF to_jsonb(NEW) ? 'mfa_backup_codes' THEN PERFORM NEW.mfa_backup_codes; ELSE PERFORM NEW.backup_codes; END IF`),
+        doing(
+          `IF to_jsonb(NEW) ? 'mfa_backup_codes' THEN PERFORM NEW.mfa_backup_codes; ELSE PERFORM NEW.backup_codes; END IF`,
+        ),
       );
       for (const way of [route.up, route.down, route.up]) {
         expect(await way(here())).not.toContainEqual(expect.stringContaining('audit'));
@@ -349,7 +350,9 @@ describe.each<[string, Route]>([
   test("a table that has this one's row as a column: the server's words, and what to do, helps", async () => {
     await here().client.query('CREATE TABLE changes (old user_profiles, new user_profiles)');
     const said = await refused();
-    expect(said).toMatch(/^user_profiles is left as it was: cannot alter table "user_profiles" because .*changes/);
+    expect(said).toMatch(
+      /^user_profiles is left as it was: cannot alter table "user_profiles" because .*changes/,
+    );
     expect(said).toMatch(/\nDrop what uses .* create it anew.*The statement was: ALTER TABLE /);
     await here().client.query('DROP TABLE changes');
     await route.up(here());
@@ -366,7 +369,9 @@ describe('to go on knowingly', () => {
   test.each(ignored)('%s: a warning, and the writes fail as was said', async (_, up) => {
     await here().client.query(doing('INSERT INTO audit VALUES (NEW.*)'));
     expect(await up()).toContainEqual(
-      expect.stringMatching(/user_profiles: a write fails from now on: INSERT has more expressions .*Trigger audit/s),
+      expect.stringMatching(
+        /user_profiles: a write fails from now on: INSERT has more expressions .*Trigger audit/s,
+      ),
     );
     await expect(write()).rejects.toThrow(tooMany);
   });
@@ -375,7 +380,9 @@ describe('to go on knowingly', () => {
     await here().client.query(
       doing('PERFORM NEW.backup_codes', fire('BEFORE INSERT ON user_profiles FOR EACH ROW')),
     );
-    expect(await up()).toContainEqual(expect.stringMatching(/trigger audit on .* has backup_codes in its text/));
+    expect(await up()).toContainEqual(
+      expect.stringMatching(/trigger audit on .* has backup_codes in its text/),
+    );
     await here().client.query('SELECT mfa_backup_codes FROM user_profiles');
   });
 

@@ -80,18 +80,25 @@ test.each([
     /used by a function or procedure\nfunction pending\(\) depends on column/,
     'DROP FUNCTION pending()',
   ],
-])('from %i: %s of a column that must be widened: refused, and what is said helps', async (since, _name, create, words, drop) => {
-  if (serverVersion < since) return;
-  const { client } = here();
-  await client.query(create);
-  const up = () => functions.up(here());
-  await expectRefusal(client, up, /^user_profiles is left as it was: cannot alter type of a column used /);
-  await expectRefusal(client, up, words);
-  await expectRefusal(client, up, /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE public\.user_profiles\n/);
-  await client.query(drop);
-  await up();
-  await client.query(create);
-});
+])(
+  'from %i: %s of a column that must be widened: refused, and what is said helps',
+  async (since, _name, create, words, drop) => {
+    if (serverVersion < since) return;
+    const { client } = here();
+    await client.query(create);
+    const up = () => functions.up(here());
+    await expectRefusal(client, up, /^user_profiles is left as it was: cannot alter type of a column used /);
+    await expectRefusal(client, up, words);
+    await expectRefusal(
+      client,
+      up,
+      /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE public\.user_profiles\n/,
+    );
+    await client.query(drop);
+    await up();
+    await client.query(create);
+  },
+);
 
 test('from 15: a column list of a publication: refused, and what is said helps', async () => {
   if (serverVersion < 15) return;
@@ -166,7 +173,11 @@ test('down: what would stop it is refused, with what helps; indexes and constrai
     down,
     /^user_profiles is left as it was: cannot drop column account_locked_until of table user_profiles because other objects depend on it\nview locked depends on column/,
   );
-  await expectRefusal(client, down, /\nDrop what uses the column, .* create it anew.*The statement was: ALTER TABLE /);
+  await expectRefusal(
+    client,
+    down,
+    /\nDrop what uses the column, .* create it anew.*The statement was: ALTER TABLE /,
+  );
   await client.query('DROP VIEW locked');
   await down();
 });

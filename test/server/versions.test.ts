@@ -18,7 +18,11 @@ async function rewrites(change: { plan: typeof plan } = { plan }): Promise<strin
 test('plan says that a server before 11 rewrites the table', async () => {
   expect(await rewrites()).toEqual(
     serverVersion < 11
-      ? [expect.stringMatching(/before PostgreSQL 11 a column with a default rewrites the table, and readers wait/)]
+      ? [
+          expect.stringMatching(
+            /before PostgreSQL 11 a column with a default rewrites the table, and readers wait/,
+          ),
+        ]
       : [],
   );
 });
