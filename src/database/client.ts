@@ -51,7 +51,8 @@ export class DatabaseClient extends PostgresClient {
 
   /** Knex waits for a connection of an external pool without a limit, and sets no search_path on it. */
   override wrapNativePool(pool: Pool) {
-    if (this.searchPath)
+    // Knex sets the client's own searchPath later.
+    if (this.config.searchPath)
       throw new UserError(
         'DB_SCHEMA (searchPath) does not reach a connectionPool. Set search_path in its `options`.',
       );
@@ -103,9 +104,10 @@ const refusals: Readonly<Record<string, string>> = {
 function connectionError({ code = '', message }: DatabaseError, settings: ConnectionSettings): UserError {
   const { database, host, port, user, called } = settings;
   const [, reason, advice = ''] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
+  const why = reason || message.replace(/\.+$/, '');
+  const next = advice.replace(/\{(\w+)\}/g, (_, parameter) => called(parameter));
   return new UserError(
-    `Cannot connect to database "${database}" at ${host}:${port} as "${user}": ${reason || message.replace(/\.+$/, '')}.\n` +
-      advice.replace(/\{(\w+)\}/g, (_, parameter) => called(parameter)),
+    `Cannot connect to database "${database}" at ${host}:${port} as "${user}": ${why}.\n${next}`.trimEnd(),
   );
 }
 

@@ -36,7 +36,7 @@ export function madeOnce(query: Query, config: Knex.Config): Query {
       CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? row : ''}
       DO $do$ BEGIN
         EXECUTE (SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass, pg_catalog.pg_get_userbyid(owner))
-                 FROM (SELECT oid, relowner, ${owner('relnamespace')} AS owner FROM pg_catalog.pg_class made
+                 FROM (SELECT oid, relowner, ${owner('made.relnamespace')} AS owner FROM pg_catalog.pg_class made
                        WHERE oid OPERATOR(pg_catalog.=) ${escapeLiteral(table)}::pg_catalog.regclass) made
                  WHERE relowner OPERATOR(pg_catalog.<>) owner);
       -- Whose it is already, or may not become.
