@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { parse, populate } from 'dotenv';
 import { UserError } from '../user-error';
 
@@ -10,23 +10,20 @@ import { UserError } from '../user-error';
  * @throws UserError where a line cannot be read so
  */
 export function readEnvFile(path: string): void {
-  if (!existsSync(path)) return;
+  // A folder of this name is Python's.
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true) return;
   const lines = readFileSync(path, 'utf8').split(/\r\n?|\n/);
   populate(process.env, parse(lines.map((line, i) => quoted(line, `${path}, line ${i + 1}`)).join('\n')));
 }
 
 function quoted(line: string, where: string): string {
-  const [, name = '', text = ''] = /^\s*([^#=\s][^=]*?)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
-  if (/^export\s+(DATABASE_|DB_|PG|MIGRATION)/.test(name)) {
-    throw new UserError(
-      `${where}: the application takes "export" for a part of the name. Write the line without it.`,
-    );
-  }
+  const [, shell, name, text = ''] = /^\s*(export\s+)?([\w.-]+)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
+  if (!name) return '';
+  if (shell && /^(DATABASE_|DB_|PG|MIGRATION)/.test(name))
+    throw new UserError(`${where}: to the application "export" is a part of the name. Write it without.`);
   const value = /^(["'])(.*)\1$/s.exec(text)?.[2] ?? text;
+  // In double quotes dotenv takes \n for a line feed.
   const quote = ["'", '`', '"'].find((mark) => !value.includes(mark));
-  if (!quote || (quote === '"' && /\\[nr]/.test(value)))
-    throw new UserError(
-      `${where}: a value with all of ' " and \` in it cannot be read here. Set ${name} in the environment.`,
-    );
-  return name && `${name}=${quote}${value}${quote}`;
+  if (quote && !(quote === '"' && /\\[nr]/.test(value))) return `${name}=${quote}${value}${quote}`;
+  throw new UserError(`${where}: such quotes within a value cannot be read. Set ${name} in the environment.`);
 }
