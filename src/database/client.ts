@@ -105,7 +105,12 @@ function connectionError({ code = '', message }: DatabaseError, settings: Connec
   const { database, host, port, user, called } = settings;
   const [, reason, advice = ''] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
   const why = reason || message.replace(/\.+$/, '');
-  const next = advice.replace(/\{(\w+)\}/g, (_, parameter) => called(parameter));
+  const next = advice
+    // {sslmode=require} is DB_SSLMODE=require, or sslmode=require in DATABASE_URL.
+    .replace(/\{(\w+)(=\S+)?\}/g, (_, parameter, value = '') =>
+      called(parameter).replace(/^\w+/, `$&${value}`),
+    )
+    .replace(/ in DATABASE_URL(?= and .* in DATABASE_URL)/, '');
   return new UserError(
     `Cannot connect to database "${database}" at ${host}:${port} as "${user}": ${why}.\n${next}`.trimEnd(),
   );
@@ -125,16 +130,16 @@ const causes: readonly (readonly [pattern: RegExp, reason: string, advice: strin
     'the connection was cut',
     'Is it PostgreSQL that listens there? ("direct" in {sslnegotiation} needs PostgreSQL 17, and TLS.)',
   ],
-  [/must be a string/, 'it wants a password', 'Put it into {password}, or into ~/.pgpass.'],
+  [/must be a string/, 'it wants a password', 'Give {password}, or a line in ~/.pgpass.'],
   [/28P01/, '', 'Check {password}, or ~/.pgpass. In a URL @ : / ? # % are written %40 %3A %2F %3F %23 %25.'],
-  [/SSL connections/, 'it has no TLS', 'Where that is safe, say disable in {sslmode}.'],
-  [/no encryption|SSL off/, '', 'If it wants TLS: say require in {sslmode}.'],
-  [/client certificate/, '', 'Name yours in {sslcert}, and its key in {sslkey}.'],
+  [/SSL connections/, 'it has no TLS', 'Where that is safe: {sslmode=disable}.'],
+  [/no encryption|SSL off/, '', 'If it wants TLS: {sslmode=require}.'],
+  [/client certificate/, '', 'Name the files of yours and of its key: {sslcert} and {sslkey}.'],
   [
     /ALTNAME/,
     '',
-    'Connect by a name that is in the certificate: {host}. Or say verify-ca in {sslmode}: with the root certificate\n' +
-      'in {sslrootcert} it checks everything but the name.',
+    'Connect by a name that is in the certificate: {host}.\n' +
+      'Or {sslmode=verify-ca}: with the root certificate ({sslrootcert=FILE}) it checks all but the name.',
   ],
   [
     /CERT_(HAS_EXPIRED|NOT_YET)/,
@@ -144,7 +149,7 @@ const causes: readonly (readonly [pattern: RegExp, reason: string, advice: strin
   [
     /certificate/i,
     '',
-    'Name the root certificate that it comes from in {sslrootcert}. (Without one, require in {sslmode} skips the check.)',
+    'Name the root certificate that it comes from: {sslrootcert=FILE}. Without one, {sslmode=require} skips the check.',
   ],
   [/28000/, '', 'Does the role exist, and does pg_hba.conf let it in from this machine?'],
   [/3D000/, '', 'Check {dbname}.'],

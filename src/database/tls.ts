@@ -26,11 +26,11 @@ export function tls(
     );
   }
   if (root === 'system' && mode !== 'verify-full')
-    throw new UserError(`"system" in ${called('sslrootcert')} needs verify-full in ${called('sslmode')}.`);
+    throw new UserError(`${called('sslrootcert')} is "system". It needs the sslmode verify-full.`);
   if (mode === 'disable') {
     if (value('sslnegotiation') !== 'direct') return false;
     throw new UserError(
-      `"direct" in ${called('sslnegotiation')} needs require or more in ${called('sslmode')}.`,
+      `${called('sslnegotiation')} is "direct". It needs the sslmode require or a stricter one.`,
     );
   }
   const read = (parameter: string, defaultFile: string) => {

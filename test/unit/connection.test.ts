@@ -223,8 +223,11 @@ describe('parameters of the URL', () => {
     ['statement_timeout=5', 'statement_timeout in DATABASE_URL cannot be honoured'],
     ['toString=5', 'toString in DATABASE_URL cannot be honoured'],
     ['host=a,b', 'host in DATABASE_URL names several servers. Name one'],
-    ['sslrootcert=system&sslmode=require', '"system" in sslrootcert in DATABASE_URL needs verify-full'],
-    ['sslnegotiation=direct', '"direct" in sslnegotiation in DATABASE_URL needs require or more in sslmode'],
+    [
+      'sslrootcert=system&sslmode=require',
+      'sslrootcert in DATABASE_URL is "system". It needs the sslmode verify-full.',
+    ],
+    ['sslnegotiation=direct', 'sslnegotiation in DATABASE_URL is "direct". It needs the sslmode require'],
     ['sslmode=require&sslcert=/nowhere.crt', 'The file in sslcert in DATABASE_URL cannot be read: ENOENT'],
     [
       `sslmode=require&sslcert=${encodeURIComponent(certificate)}`,
@@ -251,7 +254,7 @@ describe('parameters of the URL', () => {
     [{ DB_HOST: 'a,b' }, 'DB_HOST names several servers'],
     [
       { PGHOST: 'h', PGSSLROOTCERT: 'system', PGSSLMODE: 'require' },
-      '"system" in PGSSLROOTCERT needs verify-full',
+      'PGSSLROOTCERT is "system". It needs the sslmode verify-full.',
     ],
   ])("and of libpq's environment: %j", (env, message) => {
     expect(() => connectionFrom(env)).toThrow(message);
