@@ -28,18 +28,17 @@ export class DatabaseClient extends PostgresClient {
       [schema],
     );
     const [{ version, pid, may_use, role }] = rows;
-    // Knex would make its table in the next schema of the search path.
-    if (schema && !may_use) {
+    if (schema && (!may_use || pid !== connection.processID)) {
       await connection.end();
-      throw new UserError(
-        may_use === null
-          ? `There is no schema "${schema}" in this database. Check DB_SCHEMA.`
-          : `"${role}" may not use the schema. Check DB_SCHEMA, or:\nGRANT USAGE ON SCHEMA ${escapeIdentifier(schema)} TO ${escapeIdentifier(role)};`,
-      );
-    }
-    // A pooler hides the server's process. In transaction mode it hands on what is set in a session, as this is.
-    if (schema && pid !== connection.processID) {
-      await connection.end();
+      // Knex would make its table in the next schema of the search path.
+      if (may_use === null)
+        throw new UserError(`There is no schema "${schema}" in this database. Check DB_SCHEMA.`);
+      const [to, on] = [role, schema].map(escapeIdentifier);
+      if (!may_use)
+        throw new UserError(
+          `"${role}" may not use this schema. Check DB_SCHEMA, or:\nGRANT USAGE ON SCHEMA ${on} TO ${to};`,
+        );
+      // A pooler hides the server's process. In transaction mode it hands on what is set in a session, as this is.
       throw new UserError(
         'DB_SCHEMA is a setting of the session, and a pooler (pgbouncer, perhaps) stands before the server: in\n' +
           "transaction mode the setting would be lost, or become somebody else's. Connect to the server itself, or:\n" +

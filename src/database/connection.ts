@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Knex } from 'knex';
 import { UserError } from '../user-error';
-import { gathered, nameOf, type Source } from './parameters';
+import { gathered, honoured, nameOf, type Source } from './parameters';
 import { tls } from './tls';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -67,50 +67,42 @@ export function connectionFrom(env: Environment): ConnectionSettings | undefined
 /** Where libpq looks for a server when no host is named: Debian's folder, and PostgreSQL's own. */
 const sockets = ['/var/run/postgresql', '/tmp'];
 
-const settings = [
-  ...['DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE', 'DB_SSLMODE', 'DB_SSLROOTCERT'],
-  ...['host', 'port', 'dbname', 'user', 'password'].flatMap((parameter) => [
-    nameOf('DB', parameter),
-    nameOf('PG', parameter),
-  ]),
-];
-
 /** Whatever looks like a configuration and is none is an error: it must not lead to the embedded server. */
 function sourceOf(env: Environment): Source | undefined {
   const names = Object.keys(env).filter((name) => env[name]);
+  const missing = settings.filter((setting) => !env[setting]);
   for (const name of names) {
-    const meant = settings.find((setting) => !env[setting] && isSlip(name, setting));
-    if (meant && !settings.includes(name))
+    const meant = settings.includes(name) ? undefined : missing.find((setting) => isSlip(name, setting));
+    if (meant)
       throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
   }
   if (env['DATABASE_URL']) return 'URL';
   if (env['DB_HOST'] || env['DB_NAME']) return 'DB';
-  const half = (pattern: RegExp) => names.find((name) => pattern.test(name));
-  const alone = half(/^DB_(USER|PASSWORD|PORT)$/);
+  const isLibpq = names.some((name) => /^PG(HOST|HOSTADDR|DATABASE|SERVICE)$/.test(name));
+  const half = isLibpq
+    ? /^DB_(USER|PASSWORD|PORT)$/
+    : /^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
+  const alone = names.find((name) => half.test(name));
   if (alone || env['DATABASE_URL'] === '') {
     throw new UserError(
-      `${alone ? `${alone} is set, and neither DB_HOST nor DB_NAME` : 'DATABASE_URL is empty'}: which database is meant?\n` +
-        'Set it, or unset it for the embedded server.',
+      (alone
+        ? `${alone} is set, and neither DATABASE_URL nor ${alone.startsWith('PG') ? 'PGHOST nor PGDATABASE' : 'DB_HOST nor DB_NAME'}`
+        : 'DATABASE_URL is empty') +
+        `: which database is meant?\nSay it, or unset ${alone ?? 'it'} for the embedded server.`,
     );
   }
-  if (half(/^PG(HOST|HOSTADDR|DATABASE|SERVICE)$/)) return 'PG';
-  const other = half(/^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/);
-  if (!other) return undefined;
-  throw new UserError(
-    `${other} is set, and none of DATABASE_URL, DB_HOST, DB_NAME, PGHOST and PGDATABASE: which database is meant?\n` +
-      `Set one, or unset ${other} for the embedded server.`,
-  );
+  return isLibpq ? 'PG' : undefined;
 }
+
+const settings = [...honoured]
+  .flatMap((parameter) => [nameOf('DB', parameter), nameOf('PG', parameter)])
+  .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE');
 
 /** Whether one letter is missing, too many or another one, or two have changed places. */
 function isSlip(name: string, setting: string): boolean {
-  const variants = (text: string) => [
-    text,
-    ...Array.from(text, (_, i) => text.slice(0, i) + text.slice(i + 1)),
-  ];
   if (Math.abs(name.length - setting.length) > 1) return false;
-  const meant = new Set(variants(setting));
-  return variants(name.toUpperCase()).some((variant) => meant.has(variant));
+  const less = (text: string) => Array.from(`${text} `, (_, i) => text.slice(0, i) + text.slice(i + 1));
+  return less(name.toUpperCase()).some((part) => less(setting).includes(part));
 }
 
 function ownName(setting: string): string {

@@ -45,91 +45,88 @@ export function madeOnce(query: Query, config: Knex.Config): Query {
 }
 
 /**
- * Knex's own refusals, before Knex makes them: that its lock is taken, and that it has a record of what is not there.
+ * Knex's own refusals, before Knex makes them: that its lock is taken, and that its record has what is not there.
  *
  * @throws UserError
  */
-export async function refuse(connection: Client, { sql, response }: Query, config: Knex.Config) {
+export async function refuse(
+  connection: Client,
+  { sql, response }: Query,
+  config: Knex.Config,
+): Promise<void> {
   const { tableName } = recordTable(config);
-  const table = sql.match(/^(?:update|select "name" from) (\S*")/)?.[1] ?? '';
-  if (table.endsWith(`"${tableName}_lock"`) && / where /.test(sql) && response?.rowCount !== 1) {
-    const { rows } = await connection.query(
-      `SELECT pg_catalog.count(*)::int AS rows, (${sessions}) AS others FROM ${table}`,
-    );
-    throw new UserError(lockedAdvice(table, rows[0]));
-  }
+  const [, table = ''] = /^(?:update|select "name" from) (\S*")/.exec(sql) ?? [];
+  if (table.endsWith(`"${tableName}_lock"`) && / where /.test(sql) && response?.rowCount !== 1)
+    throw new UserError(await lockedAdvice(connection, table));
   const { migrationSource, disableMigrationsListValidation } = config.migrations ?? {};
-  if (table.endsWith(`"${tableName}"`) && migrationSource && !disableMigrationsListValidation) {
-    const known = (await migrationSource.getMigrations([])).map((one) =>
-      migrationSource.getMigrationName(one),
-    );
-    const unknown = response?.rows.map(({ name }) => name).filter((name) => !known.includes(name)) ?? [];
-    if (unknown.length > 0) throw new UserError(unknownAdvice(table, unknown, known));
-  }
+  if (!table.endsWith(`"${tableName}"`) || !migrationSource || disableMigrationsListValidation) return;
+  const migrations = await migrationSource.getMigrations([]);
+  const known = migrations.map((migration) => migrationSource.getMigrationName(migration));
+  const unknown = response?.rows.map(({ name }) => name).filter((name) => !known.includes(name)) ?? [];
+  if (unknown.length > 0) throw new UserError(unknownAdvice(table, unknown, known));
 }
 
-/** Others that are connected under our name. */
-const sessions = `
-  SELECT pg_catalog.string_agg(pg_catalog.format('pid %s of %s, %s since %s', pid, usename, COALESCE(state, 'at work'),
-                               COALESCE(state_change, backend_start)::pg_catalog.timestamptz(0)), '; ')
-  FROM pg_catalog.pg_stat_activity
-  WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
-    AND application_name OPERATOR(pg_catalog.=) pg_catalog.current_setting('application_name')
-    AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()`;
-
-function lockedAdvice(table: string, { rows, others }: { rows: number; others: string | null }): string {
-  if (rows > 1)
-    return `${table} has ${rows} rows, and a lock has one, so nobody can take it: npx knex migrate:unlock makes it one again.`;
+async function lockedAdvice(connection: Client, table: string): Promise<string> {
+  const { rows } = await connection.query(`
+    SELECT (SELECT pg_catalog.count(*)::int FROM ${table}) AS locks,
+           pg_catalog.string_agg(pg_catalog.format('pid %s of %s (%s)', pid, usename, COALESCE(state, 'at work')), ', ') AS others
+    FROM pg_catalog.pg_stat_activity
+    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+      AND application_name OPERATOR(pg_catalog.=) pg_catalog.current_setting('application_name')
+      AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()`);
+  const [{ locks, others }] = rows;
+  if (locks > 1)
+    return `${table} has ${locks} rows, which nobody can lock. npx knex migrate:unlock leaves one.`;
   return (
-    `Knex's lock is set: there is a migration at work, or one was killed in migrate:down or migrate:rollback.\n` +
-    (others
-      ? `Connected at the moment: ${others}. Wait for it.`
-      : 'Nobody of this project is connected. Where no other project uses it either: npx knex migrate:unlock, and the same again.')
+    "Knex's lock is set: a migration is at work, or a migrate:down or migrate:rollback was killed.\n" +
+    `${others ? `Connected now: ${others}` : 'Nobody of this project is connected now'}. Where no migration is at work: ` +
+    'npx knex migrate:unlock, and the same command again.'
   );
 }
 
 function unknownAdvice(table: string, unknown: readonly string[], known: readonly string[]): string {
-  const renamed = unknown.filter((name) => known.includes(name.replace(/\.[jt]s$/, '')));
-  if (renamed.length === unknown.length) {
+  const withoutExtension = (name: string) => name.replace(/\.[jt]s$/, '');
+  const others = unknown.filter((name) => !known.includes(withoutExtension(name)));
+  if (others.length > 0) {
     return (
-      `${table} has ${renamed.join(', ')}, as Knex records a file. Here a migration has its name alone. Rename the record:\n` +
-      renamed
-        .map(
-          (name) =>
-            `UPDATE ${table} SET name = ${escapeLiteral(name.replace(/\.[jt]s$/, ''))} WHERE name = ${escapeLiteral(name)};`,
-        )
-        .join('\n')
+      `${table} records migrations that are not in migrations/: ${others.join(', ')}. Where they are another project's, this one\n` +
+      "needs a table of its own: MIGRATIONS_TABLE=knex_migrations_0016. Where they are this one's, put the files back."
     );
   }
-  return (
-    `${table} records migrations that are not in migrations/: ${unknown.filter((name) => !renamed.includes(name)).join(', ')}.\n` +
-    'Does another Knex project have this table? Then this one needs its own: MIGRATIONS_TABLE=knex_migrations_0016.\n' +
-    'Where they were of this project, put their files back.'
-  );
+  return [
+    `${table} has the names of files: ${unknown.join(', ')}. Here a migration's name has no extension:`,
+    ...unknown.map(
+      (name) =>
+        `UPDATE ${table} SET name = ${escapeLiteral(withoutExtension(name))} WHERE name = ${escapeLiteral(name)};`,
+    ),
+  ].join('\n');
 }
 
 /** What helps a role that the server has refused a statement of Knex's migrator (42501). */
 export async function permissionAdvice(connection: Client, config: Knex.Config): Promise<string> {
   const { schemaName = null, tableName } = recordTable(config);
-  const { rows } = await connection.query(
-    `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
-            pg_catalog.has_schema_privilege(oid, 'CREATE') AS may_create, pg_catalog.pg_get_userbyid(${owner('n.oid')}) AS owner,
-            (SELECT pg_catalog.min(pg_catalog.pg_get_userbyid(relowner)::text) FROM pg_catalog.pg_class c
-             WHERE relnamespace OPERATOR(pg_catalog.=) n.oid AND relname OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.name[])
-               AND NOT pg_catalog.pg_has_role(relowner, 'USAGE')) AS stranger
-     FROM pg_catalog.pg_namespace n
-     WHERE nspname OPERATOR(pg_catalog.=) COALESCE($1, pg_catalog.current_schema())`,
-    [schemaName, [tableName, `${tableName}_lock`]],
-  );
-  const [{ schema, schema_owner, may_create, owner: role, stranger } = {}] = rows;
+  const tables = [tableName, `${tableName}_lock`];
+  const { rows } = await connection
+    .query(
+      `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
+              pg_catalog.has_schema_privilege(oid, 'CREATE') AS may_create,
+              pg_catalog.pg_get_userbyid(${owner('n.oid')}) AS role,
+              (SELECT pg_catalog.min(pg_catalog.pg_get_userbyid(relowner)::text) FROM pg_catalog.pg_class
+               WHERE relnamespace OPERATOR(pg_catalog.=) n.oid AND relname OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.name[])
+                 AND NOT pg_catalog.pg_has_role(relowner, 'USAGE')) AS stranger
+       FROM pg_catalog.pg_namespace n
+       WHERE nspname OPERATOR(pg_catalog.=) COALESCE($1, pg_catalog.current_schema())`,
+      [schemaName, tables],
+    )
+    // Within a transaction that has failed.
+    .catch(() => ({ rows: [] }));
+  const [{ schema, schema_owner, may_create, role, stranger } = {} as Record<string, string>] = rows;
   const name = (...parts: string[]) => parts.map(escapeIdentifier).join('.');
-  if (role && stranger) {
-    const tables = [tableName, `${tableName}_lock`].map((table) => name(schema, table));
-    return (
-      `Knex's tables belong to "${stranger}". As that role, if it is a member of "${role}", or as a superuser:\n` +
-      tables.map((table) => `ALTER TABLE ${table} OWNER TO ${name(role)};`).join(' ')
-    );
-  }
+  if (role && stranger)
+    return [
+      `Knex's tables belong to "${stranger}". As that role, if it is a member of "${role}", or as a superuser:`,
+      ...tables.map((table) => `ALTER TABLE ${name(schema, table)} OWNER TO ${name(role)};`),
+    ].join('\n');
   if (role && !may_create)
     return `As "${schema_owner}", who owns the schema, or as a superuser:\nGRANT CREATE ON SCHEMA ${name(schema)} TO ${name(role)};`;
   return (

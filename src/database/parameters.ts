@@ -11,22 +11,14 @@ interface Given {
 }
 
 /** libpq's parameters (PostgreSQL manual, "Parameter Key Words") that are honoured. */
-const honoured = new Set([
-  ...[
-    'host',
-    'port',
-    'dbname',
-    'user',
-    'password',
-    'options',
-    'application_name',
-    'fallback_application_name',
-  ],
-  ...['connect_timeout', 'keepalives', 'keepalives_idle'],
-  ...['sslmode', 'sslnegotiation', 'sslrootcert', 'sslcert', 'sslkey', 'sslpassword'],
-]);
+export const honoured = new Set(
+  (
+    'host port dbname user password options application_name fallback_application_name connect_timeout ' +
+    'keepalives keepalives_idle sslmode sslnegotiation sslrootcert sslcert sslkey sslpassword'
+  ).split(' '),
+);
 
-/** Those with which node-postgres can do one thing only: the values that say so. Any other would be undone in silence. */
+/** Where node-postgres does one thing only: the values that ask for it. Another one would be passed over in silence. */
 const fixed = new Map([
   ['channel_binding', /^(disable|prefer)$/],
   ['client_encoding', /^(utf-?8|auto)$/i],
@@ -39,9 +31,9 @@ const fixed = new Map([
   ['target_session_attrs', /^any$/],
   // node-postgres's own: sslmode as libpq means it.
   ['uselibpqcompat', /^true$/],
-  ...['hostaddr', 'service', 'require_auth', 'requirepeer', 'sslcrl', 'sslcrldir'].map(
-    (parameter) => [parameter, /^$/] as const,
-  ),
+  ...'hostaddr service require_auth requirepeer sslcrl sslcrldir'
+    .split(' ')
+    .map((name) => [name, /^$/] as const),
 ]);
 
 const instead = new Map([

@@ -21,13 +21,13 @@ describe('where the database is', () => {
 
   test.each([
     [{ DATABASE_URL: '' }, 'DATABASE_URL is empty'],
-    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set, and neither DB_HOST nor DB_NAME'],
-    [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set, and neither DB_HOST nor DB_NAME'],
-    [{ PGPORT: '5433' }, 'PGPORT is set, and none of DATABASE_URL, DB_HOST, DB_NAME, PGHOST and PGDATABASE'],
-    [{ PGUSER: 'u' }, 'PGUSER is set, and none of'],
-    [{ PGSSLMODE: 'require' }, 'PGSSLMODE is set, and none of'],
-    [{ DB_SSLMODE: 'require' }, 'DB_SSLMODE is set, and none of'],
-    [{ DB_ENGINE: 'django.db.backends.postgresql' }, 'DB_ENGINE is set, and none of'],
+    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set, and neither DATABASE_URL nor DB_HOST nor DB_NAME'],
+    [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set, and neither DATABASE_URL nor DB_HOST nor DB_NAME'],
+    [{ PGPORT: '5433' }, 'PGPORT is set, and neither DATABASE_URL nor PGHOST nor PGDATABASE'],
+    [{ PGUSER: 'u' }, 'PGUSER is set, and neither DATABASE_URL nor'],
+    [{ PGSSLMODE: 'require' }, 'PGSSLMODE is set, and neither DATABASE_URL nor'],
+    [{ DB_SSLMODE: 'require' }, 'DB_SSLMODE is set, and neither DATABASE_URL nor'],
+    [{ DB_ENGINE: 'django.db.backends.postgresql' }, 'DB_ENGINE is set, and neither DATABASE_URL nor'],
   ])('half of it is an error: %p', (env, message) => {
     expect(() => connectionFrom(env)).toThrow(message);
     expect(() => connectionFrom(env)).toThrow('which database is meant?');
@@ -40,11 +40,21 @@ describe('where the database is', () => {
     ['PG_HOST', 'PGHOST'],
     ['DB_HSOT', 'DB_HOST'],
     ['DB_SCHMEA', 'DB_SCHEMA'],
+    ['PGHOSTS', 'PGHOST'],
+    ['DB_NAM', 'DB_NAME'],
+    ['PGSSLMOD', 'PGSSLMODE'],
+    ['MIGRATION_TABLE', 'MIGRATIONS_TABLE'],
   ])('a slip is an error, whatever else is configured: %s', (slip, setting) => {
     const message = `${slip} is set, and ${setting} is not. Is it a slip?`;
     expect(() => connectionFrom({ [slip]: 'x' })).toThrow(message);
     expect(() => connectionFrom({ PGDATABASE: 'other', [slip]: 'x' })).toThrow(message);
-    expect(connectionFrom({ PGHOST: 'h', [setting]: 'postgres://h/d', [slip]: 'x' })).toBeDefined();
+    expect(
+      connectionFrom({
+        PGHOST: 'h',
+        [setting]: setting === 'PGSSLMODE' ? 'require' : 'postgres://h/d',
+        [slip]: 'x',
+      }),
+    ).toBeDefined();
   });
 
   test('names that are near to ours, and are meant', () => {
