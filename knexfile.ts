@@ -47,7 +47,7 @@ async function connection(env: Environment) {
   const tables = await tablesIn(embedded);
   console.error(
     'No database is configured (DATABASE_URL, ...): this is the embedded sample server, which is running, ' +
-      `${tables > 0 ? `with ${tables} tables in it` : 'with nothing in it yet (npm start fills it)'}. npm run db:stop stops it.`,
+      `${tables > 0 ? `with ${tables} tables of the application in it` : 'with nothing in it yet (npm start fills it)'}. npm run db:stop stops it.`,
   );
   return embedded;
 }
@@ -55,7 +55,9 @@ async function connection(env: Environment) {
 async function tablesIn(settings: ClientConfig): Promise<number> {
   const client = new Client(settings);
   await client.connect();
-  const { rows } = await client.query("SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'");
+  const { rows } = await client.query(
+    "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_'",
+  );
   await client.end();
   return rows[0].count;
 }
