@@ -29,7 +29,7 @@ export function connectionFrom(env: Environment): ConnectionSettings | undefined
   const given = gathered(env, source);
   const value = (parameter: string) => given.get(parameter)?.value;
   const called = (parameter: string) => given.get(parameter)?.name ?? nameOf(source, parameter);
-  const number = (parameter: string, otherwise: number, most = 2 ** 31) => {
+  const number = (parameter: string, otherwise: number, most = 1_000_000) => {
     const text = value(parameter) ?? String(otherwise);
     if (/^\d+$/.test(text) && Number(text) > 0 && Number(text) <= most) return Number(text);
     throw new UserError(`${called(parameter)} is "${text}". It is a number from 1 to ${most}.`);

@@ -33,7 +33,7 @@ const fixed = new Map([
   ['uselibpqcompat', /^true$/],
   ...'hostaddr service require_auth requirepeer sslcrl sslcrldir'
     .split(' ')
-    .map((name) => [name, /^$/] as const),
+    .map((name) => [name, /(?!)/] as const),
 ]);
 
 const instead = new Map([
@@ -71,11 +71,12 @@ export function gathered(env: Environment, source: Source): ReadonlyMap<string, 
   const given = new Map<string, Given>();
   const add = (parameter: string, value: string | undefined, name: string) => {
     if (value === undefined || given.has(parameter)) return;
+    if (!value) throw new UserError(`${name} is empty. Give it a value, or take it out.`);
     if (!honoured.has(parameter) && !fixed.get(parameter)?.test(value)) {
       const advice = `${name} cannot be honoured as it is: take it out. ${instead.get(parameter) ?? ''}`;
       throw new UserError(advice.trimEnd());
     }
-    if (value) given.set(parameter, { value, name });
+    given.set(parameter, { value, name });
   };
   const addFrom = (place: Source, parameters: readonly string[]) => {
     for (const parameter of parameters)

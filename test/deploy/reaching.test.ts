@@ -9,11 +9,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import type { Environment } from '../../src/database/connection';
+import { Client } from 'pg';
+import { connectionFrom, type Environment } from '../../src/database/connection';
 import { connect, freshDatabase, loadState, type TestDatabase, urlWith } from '../support/database';
-import { knexCommand, type Outcome, projectCommand } from '../support/knex';
+import { knexCommand, type Outcome, projectCommand, run } from '../support/knex';
 import { startTestServer, type TestServer, testCluster } from '../support/server';
 
 let folder: string;
@@ -36,6 +37,10 @@ beforeAll(async () => {
   const admin = await connect(server.url);
   await admin.query(`CREATE ROLE visitor LOGIN PASSWORD '${password}'`);
   await admin.query('CREATE ROLE certified LOGIN');
+  const own = userInfo().username;
+  await admin.query(`CREATE ROLE "${own}" LOGIN`).catch(() => undefined);
+  await admin.query(`ALTER ROLE "${own}" PASSWORD '${own}'`);
+  for (const name of ['visitor', own, 'a/b']) await admin.query(`CREATE DATABASE "${name}"`);
   await admin.query(`ALTER SYSTEM SET ssl_ca_file = '${join(folder, 'ca.pem')}'`);
   await admin.query('ALTER SYSTEM SET ssl = on');
   await admin.query('SELECT pg_reload_conf()');
@@ -53,7 +58,7 @@ beforeEach(async () => {
   database = await freshDatabase(server.url);
   await loadState(database.client, '0015');
   await database.admin.query(
-    `GRANT ${database.owner} TO visitor, certified; ALTER ROLE visitor CONNECTION LIMIT -1`,
+    `GRANT ${database.owner} TO visitor, certified; ALTER ROLE visitor CONNECTION LIMIT -1 PASSWORD '${password}'`,
   );
 });
 
@@ -176,15 +181,21 @@ describe('TLS with an authority of its own', () => {
     await reaches({ DATABASE_URL: url, ...tls });
     const query = `sslmode=require&sslcert=${encodeURIComponent(tls.PGSSLCERT)}&sslkey=${encodeURIComponent(tls.PGSSLKEY)}`;
     await reaches({ DATABASE_URL: `${url}?${query}` });
-    const files = join(folder, '.postgresql');
-    mkdirSync(files);
+    const files = join(folder, 'home', '.postgresql');
+    mkdirSync(files, { recursive: true });
     copyFileSync(tls.PGSSLCERT, join(files, 'postgresql.crt'));
     copyFileSync(tls.PGSSLKEY, join(files, 'postgresql.key'));
-    await reaches({ DATABASE_URL: url, PGSSLMODE: 'require', HOME: folder });
+    await reaches({ DATABASE_URL: url, PGSSLMODE: 'require', HOME: join(folder, 'home') });
     // As with psql, a root certificate there is one to be checked against.
     copyFileSync(join(folder, 'other.pem'), join(files, 'root.crt'));
     expect(
-      (await knexCommand(['migrate:list'], { DATABASE_URL: url, PGSSLMODE: 'require', HOME: folder })).code,
+      (
+        await knexCommand(['migrate:list'], {
+          DATABASE_URL: url,
+          PGSSLMODE: 'require',
+          HOME: join(folder, 'home'),
+        })
+      ).code,
     ).toBe(1);
   });
 });
@@ -209,6 +220,41 @@ test('a password from ~/.pgpass, without a word on stderr', async () => {
   expect(stderr).toMatch(/it wants a password.\nGive PGPASSWORD, or a line in ~\/.pgpass.\n$/);
 });
 
+describe('as psql understands it', () => {
+  const port = () => new URL(database.url).port;
+  const socket = () => encodeURIComponent(folder);
+  const PGPASSWORD = 'a+b %';
+
+  test.each<[string, () => string, Environment]>([
+    ['a plus', () => `visitor@127.0.0.1:${port()}/?dbname=${database.name}&password=a+b%20%25`, {}],
+    ['a database by variable', () => `visitor@127.0.0.1:${port()}`, { PGDATABASE: 'template1', PGPASSWORD }],
+    [
+      'the database of the user',
+      () => `visitor@127.0.0.1:${port()}/?options=-c%20search_path%3Da,b`,
+      { PGPASSWORD },
+    ],
+    ['a slash', () => `visitor@127.0.0.1:${port()}/a/b`, { PGPASSWORD, PGOPTIONS: '-c search_path=x' }],
+    ['whoever runs it', () => `/?host=${socket()}&port=${port()}`, { PGPASSWORD: userInfo().username }],
+    ['a socket as host', () => `visitor:a+b%20%25@${socket()}:${port()}/template1`, {}],
+    ['said twice', () => `nobody@h:1/?user=visitor&host=localhost&port=${port()}`, { PGPASSWORD }],
+  ])('%s', async (_, url, env) => {
+    const { admin } = database;
+    await admin.query(`ALTER ROLE visitor PASSWORD '${PGPASSWORD}'`);
+    const statement = `SELECT format('%s %s %s', current_user, current_database(), current_setting('search_path')) AS where`;
+    const { stdout, stderr } = await run('psql', [`postgres://${url()}`, '-XAtc', statement], {
+      PGSSLMODE: 'require',
+      ...env,
+    });
+    const client = new Client({
+      ...connectionFrom({ DATABASE_URL: `postgres://${url()}`, PGSSLMODE: 'require', ...env }),
+    });
+    await client.connect();
+    const { rows } = await client.query(statement);
+    await client.end();
+    expect({ stdout, stderr }).toEqual({ stdout: `${rows[0].where}\n`, stderr: '' });
+  });
+});
+
 test("the application's .env", async () => {
   const { hostname, port } = new URL(database.url);
   const file = join(folder, 'application.env');
@@ -222,7 +268,7 @@ test("the application's .env", async () => {
   ];
   writeFileSync(file, lines.join('\n'));
   await reaches({ DOTENV_CONFIG_PATH: file, PGSSLMODE: 'require' });
-  await database.admin.query(`ALTER ROLE visitor PASSWORD '${password}'`);
+  await database.admin.query(`ALTER ROLE visitor PASSWORD 'another'`);
   const { stderr } = await knexCommand(['migrate:list'], { DOTENV_CONFIG_PATH: file, PGSSLMODE: 'require' });
   expect(stderr).toMatch(/password authentication failed .*\nCheck DB_PASSWORD/);
 });
