@@ -130,7 +130,7 @@ const causes: readonly (readonly [pattern: RegExp, reason: string, advice: strin
     'Is it PostgreSQL that listens there? ("direct" in {sslnegotiation} needs PostgreSQL 17, and TLS.)',
   ],
   [/must be a string/, 'it wants a password', 'Give {password}, or a line in ~/.pgpass.'],
-  [/28P01/, '', 'Check {password}, or ~/.pgpass. In a URL @ : / ? # % are written %40 %3A %2F %3F %23 %25.'],
+  [/28P01/, '', 'Check {password}, or the line in ~/.pgpass.'],
   [/SSL connections/, 'it has no TLS', 'Where that is safe: {sslmode=disable}.'],
   [/no encryption|SSL off/, '', 'If it wants TLS: {sslmode=require}.'],
   [/client certificate/, '', 'Name the files of yours and of its key: {sslcert} and {sslkey}.'],

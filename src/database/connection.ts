@@ -114,9 +114,11 @@ function ownName(setting: string): string {
   }
 }
 
-/** The driver would read the file itself, with a warning that it will not for much longer. */
-async function passwordFile(asked?: object): Promise<string> {
+/** The driver would read ~/.pgpass itself, with a warning that it will not for much longer. */
+async function passwordFile(asked?: { host: string }): Promise<string> {
   const { default: pgpass } = await import('pgpass');
+  // As to libpq, a socket in its own folder is localhost.
+  const host = sockets.includes(asked?.host ?? '') ? 'localhost' : asked?.host;
   // node-postgres takes undefined, too, and its types do not know.
-  return new Promise((resolve) => pgpass(asked ?? {}, (password) => resolve(password as string)));
+  return new Promise((resolve) => pgpass({ ...asked, host }, (password) => resolve(password as string)));
 }

@@ -48,7 +48,8 @@ const instead = new Map([
 
 /** What a parameter is called in a source. */
 export function nameOf(source: Source, parameter: string): string {
-  if (source === 'URL') return `${parameter} in DATABASE_URL`;
+  const escapes = parameter === 'password' ? ' (where @ : / ? # % are %40 %3A %2F %3F %23 %25)' : '';
+  if (source === 'URL') return `${parameter} in DATABASE_URL${escapes}`;
   if (source === 'DB' && /^(host|port|dbname|user|password|sslmode|sslrootcert)$/.test(parameter))
     return `DB_${parameter.replace('dbname', 'name').toUpperCase()}`;
   return irregular.get(parameter) ?? `PG${parameter.replaceAll('_', '').toUpperCase()}`;

@@ -48,10 +48,14 @@ test('an unknown host', async () => {
 test('a wrong password, by URL and by names', async () => {
   const refusal = `password authentication failed for user "${database.owner}".\n`;
   const DATABASE_URL = urlWith(database.url, { password: 'secret' });
-  expect(await complaint({ DATABASE_URL })).toContain(refusal);
+  expect(await complaint({ DATABASE_URL })).toContain(
+    `${refusal}Check password in DATABASE_URL (where @ : /`,
+  );
   const { hostname: DB_HOST, port: DB_PORT } = new URL(database.url);
   const names = { DB_HOST, DB_PORT, DB_NAME: database.name, DB_USER: database.owner };
-  expect(await complaint({ ...names, DB_PASSWORD: 'secret' })).toContain(refusal);
+  expect(await complaint({ ...names, DB_PASSWORD: 'secret' })).toContain(
+    `${refusal}Check DB_PASSWORD, or the line in ~/.pgpass.\n`,
+  );
   expect(await complaint(names)).toMatch(/it wants a password\.\nGive DB_PASSWORD, or/);
 });
 

@@ -118,6 +118,15 @@ describe('rights', () => {
     expect(await migrate('list', { env })).toMatch(/^permission denied for schema theirs.\n/);
   });
 
+  test('within a transaction, where nothing more can be asked', async () => {
+    await database().admin.query('CREATE TABLE theirs ()');
+    const instance = await knexFor(database().url);
+    await expect(instance.transaction((trx) => trx.raw('TABLE theirs'))).rejects.toThrow(
+      /^permission denied for (table|relation) theirs.\nConnect as the role that owns/,
+    );
+    await instance.destroy();
+  });
+
   test('a stranger', async () => {
     const { admin, owner } = database();
     await admin.query(`REVOKE ${owner} FROM ${first().role}; REVOKE CREATE ON SCHEMA public FROM PUBLIC`);
@@ -205,6 +214,8 @@ describe("Knex's record", () => {
 describe('an external pool', () => {
   async function pooled(max: number, options: object = {}, env = {}) {
     const pool = new Pool({ connectionString: database().url, max });
+    // end() does not wait for the servers' side, and the next test ends whoever is left.
+    pool.on('connect', (client) => client.on('error', () => undefined));
     const { connection: _, pool: __, ...config } = await knexConfig({ DATABASE_URL: 'postgres://h', ...env });
     return { pool, instance: knex({ ...config, ...options, connectionPool: pool }) };
   }
