@@ -1,3 +1,4 @@
+import { rmSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Client } from 'pg';
 import { connectionFrom, type Environment } from '../../src/database/connection';
@@ -93,9 +94,17 @@ describe('where the database is', () => {
     });
   });
 
+  test("without a host: libpq's socket, where there is one", () => {
+    const [DB_PORT, socket] = ['64999', '/tmp/.s.PGSQL.64999'];
+    expect(connectionFrom({ DB_NAME: 'd', DB_PORT })?.host).toBe('localhost');
+    writeFileSync(socket, '');
+    expect(connectionFrom({ DB_NAME: 'd', DB_PORT })?.host).toBe('/tmp');
+    rmSync(socket);
+  });
+
   test('the user has the name of who runs it, and the database that of the user', () => {
     const own = userInfo().username;
-    expect(understood({ PGHOST: 'h' })).toMatchObject({ user: own, database: own });
+    expect(connectionFrom({ PGHOST: 'h' })).toMatchObject({ user: own, database: own });
     expect(understood({ DATABASE_URL: 'postgres://u@h' })).toMatchObject({ user: 'u', database: 'u' });
   });
 
@@ -181,6 +190,7 @@ describe('TLS', () => {
     ['verify-full, by the authorities of Node', { DB_SSLMODE: 'verify-full' }, {}],
     ['a root certificate alone', { DB_SSLROOTCERT: certificate }, { ca }],
     ["libpq's names", { PGSSLMODE: 'require' }, required],
+    ["libpq's old name", { PGREQUIRESSL: '1' }, required],
   ])('%s', (_, env, ssl) => {
     expect(understood({ DB_HOST: 'h', ...env }).ssl).toEqual(ssl);
     expect(understood({ DATABASE_URL: 'postgres://h/d', ...env }).ssl).toEqual(ssl);

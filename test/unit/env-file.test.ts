@@ -75,6 +75,8 @@ test('what cannot be read so is an error that names the line, and not the value'
   const attempt = () => read('A=1\nDB_PASSWORD=secret\'"`');
   expect(attempt).toThrow(UserError);
   expect(attempt).toThrow(/\.env, line 2: (?![\s\S]*secret).*Set DB_PASSWORD in the environment/);
+  expect(() => read("A='\\n`'")).not.toThrow();
+  expect(() => read("A=x'\\n`")).toThrow(/line 1: such quotes/);
   expect(() => read('export DB_HOST=h')).toThrow(/\.env, line 1: .*without/);
   expect(read('export PATH_TO=x\nDB_HOST=h')).toMatchObject({ DB_HOST: 'h' });
 });
