@@ -215,7 +215,7 @@ describe('an external pool', () => {
   async function pooled(max: number, options: object = {}, env = {}) {
     const pool = new Pool({ connectionString: database().url, max });
     // end() does not wait for the servers' side, and the next test ends whoever is left.
-    pool.on('connect', (client) => client.on('error', () => undefined));
+    pool.on('error', () => undefined).on('connect', (client) => client.on('error', () => undefined));
     const { connection: _, pool: __, ...config } = await knexConfig({ DATABASE_URL: 'postgres://h', ...env });
     return { pool, instance: knex({ ...config, ...options, connectionPool: pool }) };
   }
