@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { config as loadEnv } from 'dotenv';
 import type { Knex } from 'knex';
+import { Client, type ClientConfig } from 'pg';
 import { DatabaseClient } from './src/database/client';
 import { connectionFrom, type Environment } from './src/database/connection';
+import { readEnvFile } from './src/database/env-file';
 import { MigrationSource } from './src/migration-source';
 import { UserError } from './src/user-error';
 
@@ -42,18 +43,36 @@ async function connection(env: Environment) {
   // Late: nobody who has a database needs it, and production does not even install it.
   const { embeddedEnvironment } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
-  const embedded = connectionFrom(await embeddedEnvironment());
-  console.error('No database is configured (DATABASE_URL, ...): this is the embedded sample server.');
-  return { ...embedded };
+  const embedded = { ...connectionFrom(await embeddedEnvironment()) };
+  const tables = await tablesIn(embedded);
+  console.error(
+    'No database is configured (DATABASE_URL, ...): this is the embedded sample server, which is running, ' +
+      `${tables > 0 ? `with ${tables} tables of the application in it` : 'with nothing in it yet (npm start fills it)'}. npm run db:stop stops it.`,
+  );
+  return embedded;
+}
+
+async function tablesIn(settings: ClientConfig): Promise<number> {
+  const client = new Client(settings);
+  await client.connect();
+  const { rows } = await client.query(
+    "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_'",
+  );
+  await client.end();
+  return rows[0].count;
 }
 
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
-  loadEnv({ path: process.env['DOTENV_CONFIG_PATH'] || [join(project, '.env'), '.env'], quiet: true });
+  const named = process.env['DOTENV_CONFIG_PATH'];
+  for (const path of named ? [named] : [join(project, '.env'), '.env']) readEnvFile(path);
   return process.env;
 }
 
-/** Knex announces these errors and then throws them: they would be shown twice. */
 function warn(message: string) {
+  // Knex's own advice is for a lock that is stale. What is thrown here takes the place of its error.
+  const locked = /^Can't take lock to run migrations: (.*)/s.exec(message);
+  if (locked?.[1]) throw new UserError(locked[1]);
+  // Knex announces these errors and then throws them: they would be shown twice.
   if (!/^(migration failed with error|Acquire connection error): /.test(message)) console.error(message);
 }

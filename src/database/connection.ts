@@ -1,95 +1,124 @@
+import { existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import type { Knex } from 'knex';
 import { UserError } from '../user-error';
+import { gathered, honoured, nameOf, type Source } from './parameters';
+import { tls } from './tls';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What node-postgres takes, and Knex hands on. */
-export interface ConnectionSettings {
-  readonly connectionString: string;
-  readonly connectionTimeoutMillis: number;
-  readonly keepAlive: boolean;
-  readonly keepAliveInitialDelayMillis: number;
+/** What node-postgres takes, and Knex hands on: complete, so that the driver adds nothing of its own. */
+export interface ConnectionSettings extends Omit<Knex.PgConnectionConfig, 'types'> {
+  readonly sslnegotiation: 'postgres' | 'direct';
+  readonly fallback_application_name: string;
+  /** What one of libpq's parameters is called where it is, or would be, configured: DB_HOST, or "host in DATABASE_URL". */
+  readonly called: (parameter: string) => string;
 }
 
 /**
  * Where the environment says that the database is; the first of these that is there counts:
  * DATABASE_URL; DB_HOST, DB_NAME and the other names of the Django application's .env; libpq's PGHOST, PGDATABASE.
- * node-postgres itself reads the PG names and ~/.pgpass for whatever is left out.
+ * What is left out is libpq's to say: its other variables, its default files, the user's own name.
  *
  * @returns undefined where nothing is configured
  * @throws UserError, which never shows the password
  */
 export function connectionFrom(env: Environment): ConnectionSettings | undefined {
-  const url = configuredUrl(env);
-  if (!url) return undefined;
-  const given = url.searchParams;
-  const fill = (name: string, value: string | undefined) => {
-    if (value && !given.get(name)) given.set(name, value);
+  const source = sourceOf(env);
+  if (!source) return undefined;
+  const given = gathered(env, source);
+  const value = (parameter: string) => given.get(parameter)?.value;
+  const called = (parameter: string) => given.get(parameter)?.name ?? nameOf(source, parameter);
+  const number = (parameter: string, otherwise: number, most = 1_000_000) => {
+    const text = value(parameter) ?? String(otherwise);
+    if (/^\d+$/.test(text) && Number(text) > 0 && Number(text) <= most) return Number(text);
+    throw new UserError(`${called(parameter)} is "${text}". It is a number from 1 to ${most}.`);
   };
-  fill('sslrootcert', env['DB_SSLROOTCERT'] || env['PGSSLROOTCERT']);
-  fill(
-    'sslmode',
-    env['DB_SSLMODE'] || env['PGSSLMODE'] || (given.get('sslrootcert') ? 'verify-full' : 'disable'),
-  );
-  const mode = given.get('sslmode') ?? '';
-  if (!['disable', 'require', 'verify-ca', 'verify-full'].includes(mode)) {
+  if (`${value('host')} ${value('port')}`.includes(','))
     throw new UserError(
-      `sslmode "${mode}" is not one of disable, require, verify-ca and verify-full. Modes that try TLS and then do\n` +
-        'without (allow, prefer) are not supported: say require, or disable where the server has no TLS.',
+      `${called('host')} names several servers. Name one: the primary, which takes writes.`,
     );
-  }
+  const port = number('port', 5432, 65_535);
+  const host =
+    value('host') ?? sockets.find((folder) => existsSync(`${folder}/.s.PGSQL.${port}`)) ?? 'localhost';
+  const user = value('user') ?? ownName(called('user'));
   // As with libpq, no TLS on a Unix socket.
-  if (/^(\/|%2f)/i.test(given.get('host') || url.hostname || env['PGHOST'] || ''))
-    given.set('sslmode', 'disable');
-  // node-postgres would take `require` for `verify-full`, and warn. So it means what it means to psql and Django.
-  given.set('uselibpqcompat', 'true');
-  // PGAPPNAME and the URL's application_name go before it.
-  fill('fallback_application_name', 'add-security-fields 0016');
-  // Without a limit Knex waits for a minute, and then blames its pool.
-  const seconds = Number(given.get('connect_timeout') || env['PGCONNECT_TIMEOUT'] || 10);
+  const ssl = host.startsWith('/') ? false : tls(value, called);
   return {
-    connectionString: url.href,
-    connectionTimeoutMillis: seconds * 1000,
+    host,
+    port,
+    user,
+    database: value('dbname') ?? user,
+    password: value('password') ?? passwordFile,
+    ssl,
+    sslnegotiation: ssl && value('sslnegotiation') === 'direct' ? 'direct' : 'postgres',
+    options: value('options') ?? '',
+    application_name: value('application_name') ?? '',
+    fallback_application_name: value('fallback_application_name') ?? 'add-security-fields 0016',
+    // Without a limit Knex waits for a minute, and then blames its pool.
+    connectionTimeoutMillis: number('connect_timeout', 10) * 1000,
     // Without them a server that is gone without a word is waited for without end.
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
+    keepAlive: value('keepalives') !== '0',
+    keepAliveInitialDelayMillis: number('keepalives_idle', 10) * 1000,
+    called,
   };
 }
 
-function configuredUrl(env: Environment): URL | undefined {
-  if (env['DATABASE_URL']) return databaseUrl(env['DATABASE_URL']);
-  const isNamed = env['DB_HOST'] || env['DB_NAME'];
-  // A secret that is missing must not lead to the embedded server.
-  const alone = ['DB_USER', 'DB_PASSWORD', 'DB_PORT'].find((name) => env[name]);
-  if (!isNamed && (alone || env['DATABASE_URL'] === '')) {
+/** Where libpq looks for a server when no host is named: Debian's folder, and PostgreSQL's own. */
+const sockets = ['/var/run/postgresql', '/tmp'];
+
+/** Whatever looks like a configuration and is none is an error: it must not lead to the embedded server. */
+function sourceOf(env: Environment): Source | undefined {
+  const names = Object.keys(env).filter((name) => env[name]);
+  const missing = settings.filter((setting) => !env[setting]);
+  for (const name of names) {
+    const meant = settings.includes(name) ? undefined : missing.find((setting) => isSlip(name, setting));
+    if (meant)
+      throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
+  }
+  if (env['DATABASE_URL']) return 'URL';
+  if (env['DB_HOST'] || env['DB_NAME']) return 'DB';
+  const isLibpq = names.some((name) => /^PG(HOST|HOSTADDR|DATABASE|SERVICE)$/.test(name));
+  const half = isLibpq
+    ? /^DB_(USER|PASSWORD|PORT)$/
+    : /^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
+  const alone = names.find((name) => half.test(name));
+  if (alone || env['DATABASE_URL'] === '') {
     throw new UserError(
-      `${alone ? `${alone} is set, and neither DB_HOST nor DB_NAME` : 'DATABASE_URL is empty'}: which database is meant?\n` +
-        'Set it, or unset it for the embedded server.',
+      (alone
+        ? `${alone} is set, and neither DATABASE_URL nor ${alone.startsWith('PG') ? 'PGHOST nor PGDATABASE' : 'DB_HOST nor DB_NAME'}`
+        : 'DATABASE_URL is empty') +
+        `: which database is meant?\nSay it, or unset ${alone ?? 'it'} for the embedded server.`,
     );
   }
-  if (!isNamed && !env['PGHOST'] && !env['PGDATABASE']) return undefined;
-  const url = new URL('postgres:///');
-  if (isNamed) {
-    if (/\D/.test(env['DB_PORT'] ?? ''))
-      throw new UserError(`DB_PORT is "${env['DB_PORT']}", and no number.`);
-    url.pathname = encodeURIComponent(env['DB_NAME'] ?? '');
-    for (const name of ['host', 'port', 'user', 'password']) {
-      const value = env[`DB_${name.toUpperCase()}`];
-      if (value) url.searchParams.set(name, value);
-    }
-  }
-  return url;
+  return isLibpq ? 'PG' : undefined;
 }
 
-function databaseUrl(text: string): URL {
+const settings = [...honoured]
+  .flatMap((parameter) => [nameOf('DB', parameter), nameOf('PG', parameter)])
+  .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE');
+
+/** Whether one letter is missing, too many or another one, or two have changed places. */
+function isSlip(name: string, setting: string): boolean {
+  if (Math.abs(name.length - setting.length) > 1) return false;
+  const less = (text: string) => Array.from(`${text} `, (_, i) => text.slice(0, i) + text.slice(i + 1));
+  return less(name.toUpperCase()).some((part) => less(setting).includes(part));
+}
+
+function ownName(setting: string): string {
   try {
-    // user@/database?host=/run/postgresql is a socket for libpq, and no URL for Node.
-    const url = new URL(text.replace('@/', '@localhost/'));
-    if (/^postgres(ql)?:$/.test(url.protocol) && !url.hash) return url;
+    return userInfo().username;
   } catch {
-    // Node's error shows the password.
+    // In a container a user may have a number alone.
+    throw new UserError(`This user of the system has no name. Say as which role to connect: ${setting}.`);
   }
-  throw new UserError(
-    'DATABASE_URL is malformed. It looks like postgres://user:password@host:5432/database, and in the password\n' +
-      '@ : / ? # and % are written as %40 %3A %2F %3F %23 and %25.',
-  );
+}
+
+/** The driver would read ~/.pgpass itself, with a warning that it will not for much longer. */
+async function passwordFile(asked?: { host: string }): Promise<string> {
+  const { default: pgpass } = await import('pgpass');
+  // As to libpq, a socket in its own folder is localhost.
+  const host = sockets.includes(asked?.host ?? '') ? 'localhost' : asked?.host;
+  // node-postgres takes undefined, too, and its types do not know.
+  return new Promise((resolve) => pgpass({ ...asked, host }, (password) => resolve(password as string)));
 }

@@ -1,11 +1,16 @@
 // Knex documents its dialects as classes to extend, and does not declare them.
 declare module 'knex/lib/dialects/postgres' {
   import type { Knex } from 'knex';
-  import type { Client } from 'pg';
+  import type { Client, Pool } from 'pg';
 
   class PostgresClient extends Knex.Client {
     override acquireRawConnection(): Promise<Client>;
-    override transaction(...args: Parameters<Knex.Client['transaction']>): Knex.Transaction;
+    override query(connection: Client, query: { sql: string } | string): Promise<{ sql: string }>;
+    wrapNativePool(pool: Pool): {
+      acquire(): { promise: Promise<Client> };
+      release(connection: Client): boolean;
+      destroy(): Promise<void>;
+    };
     searchPath?: readonly string[];
     checkVersion(connection: Client): Promise<string>;
     _parseVersion(version: string): string;

@@ -35,7 +35,7 @@ const commands = [
 test.each(commands)('an unreachable server: %s', async (command) => {
   expect(await complaint({ DATABASE_URL: 'postgres://u:secret@127.0.0.1:1/d' }, command)).toBe(
     'Cannot connect to database "d" at 127.0.0.1:1 as "u": nothing listens there.\n' +
-      'Is the server running, are host and port right?\n',
+      'Is the server running? Check host and port in DATABASE_URL.\n',
   );
 });
 
@@ -48,16 +48,22 @@ test('an unknown host', async () => {
 test('a wrong password, by URL and by names', async () => {
   const refusal = `password authentication failed for user "${database.owner}".\n`;
   const DATABASE_URL = urlWith(database.url, { password: 'secret' });
-  expect(await complaint({ DATABASE_URL })).toContain(refusal);
+  expect(await complaint({ DATABASE_URL })).toContain(
+    `${refusal}Check password in DATABASE_URL (where @ : /`,
+  );
   const { hostname: DB_HOST, port: DB_PORT } = new URL(database.url);
   const names = { DB_HOST, DB_PORT, DB_NAME: database.name, DB_USER: database.owner };
-  expect(await complaint({ ...names, DB_PASSWORD: 'secret' })).toContain(refusal);
-  expect(await complaint(names)).toMatch(/it wants a password\.\nPut it into .* DB_PASSWORD/);
+  expect(await complaint({ ...names, DB_PASSWORD: 'secret' })).toContain(
+    `${refusal}Check DB_PASSWORD, or the line in ~/.pgpass.\n`,
+  );
+  expect(await complaint(names)).toMatch(/it wants a password\.\nGive DB_PASSWORD, or/);
 });
 
 test('an unknown database', async () => {
   const DATABASE_URL = urlWith(database.url, { pathname: 'nowhere' });
-  expect(await complaint({ DATABASE_URL })).toMatch(/database "nowhere" does not exist.\nCheck DB_NAME/);
+  expect(await complaint({ DATABASE_URL })).toMatch(
+    /database "nowhere" does not exist.\nCheck dbname in DATABASE_URL/,
+  );
 });
 
 test('a malformed URL', async () => {
@@ -68,14 +74,26 @@ test('a malformed URL', async () => {
 
 test('a port that is none', async () => {
   expect(await complaint({ DB_HOST: 'localhost', DB_PORT: 'x', DB_NAME: 'd' })).toBe(
-    'DB_PORT is "x", and no number.\n',
+    'DB_PORT is "x". It is a number from 1 to 65535.\n',
   );
 });
 
 test('a certificate file that is not there', async () => {
   expect(await complaint({ DB_HOST: 'h', DB_SSLROOTCERT: '/nowhere.pem' })).toMatch(
-    /^Cannot connect to the database: ENOENT.*nowhere.pem/,
+    /^The file in DB_SSLROOTCERT cannot be read: ENOENT.*nowhere.pem/,
   );
+});
+
+test.each<[Environment, RegExp]>([
+  [{ DATABASE_ULR: 'postgres://u:secret@h/d' }, /^DATABASE_ULR is set, and DATABASE_URL is not/],
+  [{ PGPORT: '5433' }, /^PGPORT is set, and neither .*: which database is meant/],
+  [{ PGSERVICE: 'prod' }, /^PGSERVICE cannot be honoured/],
+  [
+    { DATABASE_URL: 'postgres://u:secret@h/d?schema=app' },
+    /^schema in DATABASE_URL cannot .* DB_SCHEMA does it/,
+  ],
+])('what looks like a configuration: %j', async (env, message) => {
+  expect(await complaint(env)).toMatch(message);
 });
 
 test('no database in production', async () => {
@@ -141,18 +159,20 @@ describe('TLS', () => {
 
   test('a server that has none', async () => {
     expect(await complaint({ DATABASE_URL: database.url, DB_SSLMODE: 'require' })).toMatch(
-      /: it has no TLS.\nSay disable/,
+      /: it has no TLS.\nWhere that is safe: DB_SSLMODE=disable/,
     );
   });
 
   test('a mode that node-postgres does not have', async () => {
     expect(await complaint({ DATABASE_URL: database.url, DB_SSLMODE: 'prefer' })).toMatch(
-      /^sslmode "prefer" is not one of/,
+      /^DB_SSLMODE is "prefer", and not one of/,
     );
   });
 
   test('a server that wants it', async () => {
-    expect(await complaint({ DATABASE_URL: url })).toMatch(/no encryption.*\nIf it wants TLS: say require/);
+    expect(await complaint({ DATABASE_URL: url })).toMatch(
+      /no encryption.*\nIf it wants TLS: sslmode=require in DATABASE_URL/,
+    );
   });
 
   test('a certificate that nobody vouches for', async () => {
@@ -163,12 +183,14 @@ describe('TLS', () => {
 
   test('a certificate for another name', async () => {
     const env = { DATABASE_URL: url, DB_SSLMODE: 'verify-full', DB_SSLROOTCERT: certificate };
-    expect(await complaint(env)).toMatch(/IP: 127.0.0.1 is not in the cert.*\nName the root certificate/);
+    expect(await complaint(env)).toMatch(
+      /IP: 127.0.0.1 is not in the cert.*\nConnect by a name that is in the certificate: host in DATABASE_URL/,
+    );
   });
 
   test('verify-ca without a root certificate', async () => {
     expect(await complaint({ DATABASE_URL: url, DB_SSLMODE: 'verify-ca' })).toMatch(
-      /verify-ca needs a root certificate.\nName its file/,
+      /^verify-ca needs a root certificate. Name its file in sslrootcert in DATABASE_URL/,
     );
   });
 

@@ -25,20 +25,24 @@ test('npm start, again, and what it says to try next', async () => {
     here('-r', 'ts-node/register', `src/commands/${name}.ts`, ...args);
   const knex = (...args: string[]) => here('node_modules/knex/bin/cli.js', ...args);
 
-  const stderr = 'No database is configured (DATABASE_URL, ...): this is the embedded sample server.\n';
+  const embedded = (what: string) =>
+    `No database is configured (DATABASE_URL, ...): this is the embedded sample server, which is running, with ${what}. npm run db:stop stops it.\n`;
   const first = await command('start');
-  expect(first).toMatchObject({ code: 0, stderr });
+  expect(first).toMatchObject({ code: 0, stderr: embedded('nothing in it yet (npm start fills it)') });
   expect(first.stdout).toMatch(
     /ProgrammingError: column "failed_login_attempts" of relation "user_profiles" does not exist\n.*\nIt succeeds/s,
   );
   expect(first.stdout).toContain('npx knex migrate:down 0016_add_security_fields ');
   const again = await command('start');
-  expect(again).toMatchObject({ code: 0, stderr });
+  expect(again).toMatchObject({ code: 0, stderr: embedded('3 tables of the application in it') });
   expect(again.stdout).toMatch(/It is taken back first:.*ProgrammingError: .*\nIt succeeds/s);
 
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Completed');
   expect((await knex('migrate:down', '0016_add_security_fields')).stdout).toContain('Batch 1 rolled back');
-  expect(await knex('seed:run')).toMatchObject({ code: 0, stderr });
+  expect(await knex('seed:run')).toMatchObject({
+    code: 0,
+    stderr: embedded('2 tables of the application in it'),
+  });
   expect((await knex('migrate:latest')).stdout).toContain('Batch 1 run: 1 migrations');
 
   expect((await command('db', 'stop')).stdout).toBe('Stopped.\n');

@@ -46,7 +46,7 @@ test('what failed, why, and what to do', async () => {
     /database "no" does not exist.\nCheck/,
   );
   expect(await complaint(ask(database().url, { DB_SSLROOTCERT: '/no.pem' }))).toMatch(
-    /^Cannot connect to the database: ENOENT/,
+    /^The file in DB_SSLROOTCERT cannot be read: ENOENT/,
   );
 });
 
@@ -67,7 +67,8 @@ test('a schema that is not there, and one that is', async () => {
 });
 
 describe('a server that takes no writes', () => {
-  const readOnly = /^This server takes no writes: it is a standby/;
+  const readOnly =
+    /^cannot execute UPDATE in a read-only transaction.\nThis server takes no writes: it is a standby/;
 
   test('no migrator gets as far as its lock', async () => {
     const { admin, owner } = database();

@@ -1,25 +1,15 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { Client } from 'pg';
 import { connectionFrom, type Environment } from '../../src/database/connection';
 import { UserError } from '../../src/user-error';
 
 /** What node-postgres makes of an environment, without connecting. */
 function understood(env: Environment) {
-  const config = connectionFrom(env);
-  const client = new Client({ ...config });
+  const settings = connectionFrom(env);
+  const client = new Client({ ...settings });
   const { host, port, database, user, password, ssl } = client;
-  const { connectionParameters } = client as unknown as {
-    connectionParameters: { fallback_application_name: string };
-  };
-  return {
-    host,
-    port,
-    database,
-    user,
-    password,
-    ssl,
-    name: connectionParameters.fallback_application_name,
-    config,
-  };
+  return { host, port, database, user, password, ssl, settings };
 }
 
 const certificate = `${__dirname}/../fixtures/server.crt`;
@@ -32,16 +22,55 @@ describe('where the database is', () => {
 
   test.each([
     [{ DATABASE_URL: '' }, 'DATABASE_URL is empty'],
-    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set, and neither DB_HOST nor DB_NAME'],
-    [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set, and neither DB_HOST nor DB_NAME'],
+    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set, and neither DATABASE_URL nor DB_HOST nor DB_NAME'],
+    [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set, and neither DATABASE_URL nor DB_HOST nor DB_NAME'],
+    [{ PGPORT: '5433' }, 'PGPORT is set, and neither DATABASE_URL nor PGHOST nor PGDATABASE'],
+    [{ PGUSER: 'u' }, 'PGUSER is set, and neither DATABASE_URL nor'],
+    [{ PGSSLMODE: 'require' }, 'PGSSLMODE is set, and neither DATABASE_URL nor'],
+    [{ DB_SSLMODE: 'require' }, 'DB_SSLMODE is set, and neither DATABASE_URL nor'],
+    [{ DB_ENGINE: 'django.db.backends.postgresql' }, 'DB_ENGINE is set, and neither DATABASE_URL nor'],
   ])('half of it is an error: %p', (env, message) => {
-    expect(() => connectionFrom(env)).toThrow(`${message}: which database is meant?`);
+    expect(() => connectionFrom(env)).toThrow(message);
+    expect(() => connectionFrom(env)).toThrow('which database is meant?');
   });
 
-  test('a port is a number', () => {
-    expect(() => connectionFrom({ DB_HOST: 'h', DB_PORT: 'abc' })).toThrow(
-      'DB_PORT is "abc", and no number.',
-    );
+  test.each([
+    ['DATABASE_ULR', 'DATABASE_URL'],
+    ['DATABSE_URL', 'DATABASE_URL'],
+    ['database_url', 'DATABASE_URL'],
+    ['PG_HOST', 'PGHOST'],
+    ['DB_HSOT', 'DB_HOST'],
+    ['DB_SCHMEA', 'DB_SCHEMA'],
+    ['PGHOSTS', 'PGHOST'],
+    ['DB_NAM', 'DB_NAME'],
+    ['PGSSLMOD', 'PGSSLMODE'],
+    ['MIGRATION_TABLE', 'MIGRATIONS_TABLE'],
+  ])('a slip is an error, whatever else is configured: %s', (slip, setting) => {
+    const message = `${slip} is set, and ${setting} is not. Is it a slip?`;
+    expect(() => connectionFrom({ [slip]: 'x' })).toThrow(message);
+    expect(() => connectionFrom({ PGDATABASE: 'other', [slip]: 'x' })).toThrow(message);
+    expect(
+      connectionFrom({
+        PGHOST: 'h',
+        [setting]: setting === 'PGSSLMODE' ? 'require' : 'postgres://h/d',
+        [slip]: 'x',
+      }),
+    ).toBeDefined();
+  });
+
+  test('names that are near to ours, and are meant', () => {
+    expect(connectionFrom({ PGDATA: '/data', PGTZ: 'UTC', DB_SCHEMA: 's', PGAPPNAME: 'me' })).toBeUndefined();
+  });
+
+  test.each<[Environment, string]>([
+    [{ DB_HOST: 'h', DB_PORT: 'abc' }, 'DB_PORT is "abc". It is a number from 1 to 65535.'],
+    [{ DB_HOST: 'h', DB_PORT: '70000' }, 'DB_PORT is "70000".'],
+    [{ PGHOST: 'h', PGPORT: '0' }, 'PGPORT is "0".'],
+    [{ DATABASE_URL: 'postgres://h/d?port=x' }, 'port in DATABASE_URL is "x".'],
+    [{ DATABASE_URL: 'postgres://h/d?connect_timeout=0' }, 'connect_timeout in DATABASE_URL is "0".'],
+    [{ DB_HOST: 'h', PGCONNECT_TIMEOUT: 'soon' }, 'PGCONNECT_TIMEOUT is "soon".'],
+  ])('a number is one: %j', (env, message) => {
+    expect(() => connectionFrom(env)).toThrow(message);
   });
 
   test('the URL goes before the DB_ names, and these before the PG names', () => {
@@ -53,23 +82,30 @@ describe('where the database is', () => {
     expect(understood(names)).toMatchObject({ host: 'named', database: 'n', port: 5432 });
   });
 
-  test('node-postgres reads the PG names itself', () => {
-    const before = process.env;
-    process.env = {
-      ...before,
-      PGHOST: 'libpq',
-      PGPORT: '6543',
-      PGDATABASE: 'd',
-      PGUSER: 'u',
-      PGPASSWORD: 'p',
-    };
-    try {
-      const libpq = { host: 'libpq', port: 6543, database: 'd', user: 'u', password: 'p' };
-      expect(understood({ PGDATABASE: 'd' })).toMatchObject(libpq);
-      expect(understood({ DB_NAME: 'mine' })).toMatchObject({ ...libpq, database: 'mine' });
-    } finally {
-      process.env = before;
-    }
+  test("libpq's names", () => {
+    const env = { PGHOST: 'libpq', PGPORT: '6543', PGDATABASE: 'd', PGUSER: 'u', PGPASSWORD: 'p' };
+    const libpq = { host: 'libpq', port: 6543, database: 'd', user: 'u', password: 'p' };
+    expect(understood(env)).toMatchObject(libpq);
+    expect(understood({ ...env, DB_NAME: 'mine' })).toMatchObject({ ...libpq, database: 'mine' });
+    expect(understood({ ...env, DATABASE_URL: 'postgres://me@/?options=-c%20a%3D1+2' })).toMatchObject({
+      ...libpq,
+      user: 'me',
+      settings: { options: '-c a=1+2' },
+    });
+  });
+
+  test("without a host: libpq's socket, where there is one", () => {
+    const [DB_PORT, socket] = ['64999', '/tmp/.s.PGSQL.64999'];
+    expect(connectionFrom({ DB_NAME: 'd', DB_PORT })?.host).toBe('localhost');
+    writeFileSync(socket, '');
+    expect(connectionFrom({ DB_NAME: 'd', DB_PORT })?.host).toBe('/tmp');
+    rmSync(socket);
+  });
+
+  test('the user has the name of who runs it, and the database that of the user', () => {
+    const own = userInfo().username;
+    expect(connectionFrom({ PGHOST: 'h' })).toMatchObject({ user: own, database: own });
+    expect(understood({ DATABASE_URL: 'postgres://u@h' })).toMatchObject({ user: 'u', database: 'u' });
   });
 
   const password = "p@ss/w:rd?#%ä€'\\ +&";
@@ -122,6 +158,11 @@ describe('where the database is', () => {
     'postgres://u:1#secret@h/d',
     'mysql://u:secret@h/d',
     'u:secret@h/d',
+    'postgres://u:5secret',
+    'postgres://u:5/secret@h/d',
+    'postgres://u:5?secret@h/d',
+    'postgres://u:5?ssl=secret@h/d',
+    'postgres://u:%secret@h/d',
     'secret',
   ])('malformed, and not shown: %s', (DATABASE_URL) => {
     const attempt = () => connectionFrom({ DATABASE_URL });
@@ -130,11 +171,11 @@ describe('where the database is', () => {
   });
 });
 
-describe('TLS', () => {
-  const required = { rejectUnauthorized: false };
-  const ca = expect.stringContaining('BEGIN CERTIFICATE');
-  const checkServerIdentity = expect.any(Function);
+const required = { rejectUnauthorized: false };
+const ca = expect.stringContaining('BEGIN CERTIFICATE');
+const checkServerIdentity = expect.any(Function);
 
+describe('TLS', () => {
   test.each<[string, Environment, unknown]>([
     ['none without a word', {}, false],
     ['disable', { DB_SSLMODE: 'disable', DB_SSLROOTCERT: certificate }, false],
@@ -149,6 +190,7 @@ describe('TLS', () => {
     ['verify-full, by the authorities of Node', { DB_SSLMODE: 'verify-full' }, {}],
     ['a root certificate alone', { DB_SSLROOTCERT: certificate }, { ca }],
     ["libpq's names", { PGSSLMODE: 'require' }, required],
+    ["libpq's old name", { PGREQUIRESSL: '1' }, required],
   ])('%s', (_, env, ssl) => {
     expect(understood({ DB_HOST: 'h', ...env }).ssl).toEqual(ssl);
     expect(understood({ DATABASE_URL: 'postgres://h/d', ...env }).ssl).toEqual(ssl);
@@ -162,32 +204,93 @@ describe('TLS', () => {
 
   test.each(['prefer', 'allow', 'on'])('%s is refused', (DB_SSLMODE) => {
     expect(() => connectionFrom({ DB_HOST: 'h', DB_SSLMODE })).toThrow(
-      /^sslmode "\w+" is not one of disable, require/,
+      /^DB_SSLMODE is "\w+", and not one of disable, require/,
     );
+  });
+});
+
+describe('parameters of the URL', () => {
+  const at = (query: string) => `postgres://u:secret@h/d?${query}`;
+
+  test.each<[string, unknown]>([
+    ['ssl=true', required],
+    ['requiressl=1', required],
+    ['sslmode=require&uselibpqcompat=true', required],
+    [`sslmode=verify-ca&sslrootcert=${encodeURIComponent(certificate)}`, { ca, checkServerIdentity }],
+    ['sslrootcert=system', {}],
+    ['target_session_attrs=any&channel_binding=prefer&gssencmode=disable', false],
+    // As with libpq, the last one counts.
+    ['sslmode=disable&ssl=true', required],
+  ])('%s', (query, ssl) => {
+    expect(understood({ DATABASE_URL: at(query) }).ssl).toEqual(ssl);
+  });
+
+  test.each([
+    ['schema=app', 'schema in DATABASE_URL cannot be honoured as it is: take it out. DB_SCHEMA does it.'],
+    ['currentSchema=app', 'DB_SCHEMA does it.'],
+    ['search_path=app', 'DB_SCHEMA does it.'],
+    ['schema=', 'schema in DATABASE_URL is empty. Give it a value, or take it out.'],
+    ['sslmode=', 'sslmode in DATABASE_URL is empty.'],
+    ['ssl=1', 'sslmode=require, verify-ca or verify-full does it.'],
+    ['requiressl=0', 'sslmode in DATABASE_URL is "prefer", and not one of'],
+    ['sslmode=no-verify', 'sslmode in DATABASE_URL is "no-verify", and not one of'],
+    ['target_session_attrs=read-write', 'target_session_attrs in DATABASE_URL cannot be honoured'],
+    ['channel_binding=require', 'channel_binding in DATABASE_URL cannot be honoured as it is: take it out.'],
+    ['gssencmode=require', 'gssencmode in DATABASE_URL cannot be honoured'],
+    ['client_encoding=latin1', 'client_encoding in DATABASE_URL cannot be honoured'],
+    ['hostaddr=10.0.0.1', 'host takes an address as well.'],
+    ['service=prod', "Its file's lines can be PGHOST, PGDATABASE and so on."],
+    ['passfile=/x', 'PGPASSFILE does it.'],
+    ['statement_timeout=5', 'statement_timeout in DATABASE_URL cannot be honoured'],
+    ['toString=5', 'toString in DATABASE_URL cannot be honoured'],
+    ['host=a,b', 'host in DATABASE_URL names several servers. Name one'],
+    [
+      'sslrootcert=system&sslmode=require',
+      'sslrootcert in DATABASE_URL is "system". It needs the sslmode verify-full.',
+    ],
+    ['sslnegotiation=direct', 'sslnegotiation in DATABASE_URL is "direct". It needs the sslmode require'],
+    ['sslmode=require&sslcert=/nowhere.crt', 'The file in sslcert in DATABASE_URL cannot be read: ENOENT'],
+    [
+      `sslmode=require&sslcert=${encodeURIComponent(certificate)}`,
+      'A client certificate needs its key. Name the file in sslkey in DATABASE_URL.',
+    ],
+  ])('refused: %s', (query, message) => {
+    const attempt = () => connectionFrom({ DATABASE_URL: at(query) });
+    expect(attempt).toThrow(UserError);
+    expect(attempt).toThrow(message);
+  });
+
+  test.each(['postgres://u:secret@a,b/d', 'postgres://u:secret@a:1,b:2/d'])(
+    'two servers: %s',
+    (DATABASE_URL) => {
+      expect(() => connectionFrom({ DATABASE_URL })).toThrow('names several servers');
+    },
+  );
+
+  test.each<[Environment, string]>([
+    [{ PGSERVICE: 'prod' }, 'PGSERVICE cannot be honoured'],
+    [{ PGHOSTADDR: '10.0.0.1' }, 'PGHOSTADDR cannot be honoured'],
+    [{ PGHOST: 'h', PGTARGETSESSIONATTRS: 'primary' }, 'PGTARGETSESSIONATTRS cannot be honoured'],
+    [{ DB_HOST: 'h', PGCHANNELBINDING: 'require' }, 'PGCHANNELBINDING cannot be honoured'],
+    [{ DB_HOST: 'a,b' }, 'DB_HOST names several servers'],
+    [
+      { PGHOST: 'h', PGSSLROOTCERT: 'system', PGSSLMODE: 'require' },
+      'PGSSLROOTCERT is "system". It needs the sslmode verify-full.',
+    ],
+  ])("and of libpq's environment: %j", (env, message) => {
+    expect(() => connectionFrom(env)).toThrow(message);
   });
 });
 
 describe('the rest', () => {
   test('says who it is, unless the user does', () => {
-    expect(understood({ DB_HOST: 'h' }).name).toBe('add-security-fields 0016');
-    const { config } = understood({ DATABASE_URL: 'postgres://h/d?application_name=mine' });
-    expect(new URL(config?.connectionString ?? '').searchParams.get('application_name')).toBe('mine');
-  });
-
-  test('nothing that pgbouncer refuses', () => {
-    const { config } = understood({ DB_HOST: 'h', DB_NAME: 'd' });
-    expect(Object.keys(config ?? {})).toEqual([
-      'connectionString',
-      'connectionTimeoutMillis',
-      'keepAlive',
-      'keepAliveInitialDelayMillis',
-    ]);
-    expect([...new URL(config?.connectionString ?? '').searchParams.keys()].sort()).toEqual([
-      'fallback_application_name',
-      'host',
-      'sslmode',
-      'uselibpqcompat',
-    ]);
+    const name = (env: Environment) => {
+      const { application_name, fallback_application_name } = connectionFrom(env) ?? {};
+      return application_name || fallback_application_name;
+    };
+    expect(name({ DB_HOST: 'h' })).toBe('add-security-fields 0016');
+    expect(name({ DB_HOST: 'h', PGAPPNAME: 'libpq' })).toBe('libpq');
+    expect(name({ DATABASE_URL: 'postgres://h/d?application_name=mine', PGAPPNAME: 'libpq' })).toBe('mine');
   });
 
   test.each<[Environment, number]>([
