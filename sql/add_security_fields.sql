@@ -145,7 +145,8 @@ DECLARE
   holders CURSOR FOR
     WITH holder AS (
       SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), E'\n', 1) AS query
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*){0,1}\$).*', '''...'), E'\n', 1)
+               AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (relations)
@@ -158,10 +159,10 @@ DECLARE
     )
     SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
                (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
-             ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', pid,
-               coalesce(usename, 'unknown'), coalesce(application_name, ''),
-               coalesce(state, 'state hidden from this role'),
-               round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100))
+             ELSE format('pid %s, user %s, application %L, ', pid, coalesce(usename, 'unknown'),
+               coalesce(application_name, '')) || CASE WHEN state IS NULL THEN 'state hidden from this role'
+               ELSE format('%s, transaction open for %s s: %s', state,
+                 round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100)) END
              END, E'\n' ORDER BY xact_start) AS names,
            string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
              ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy,
@@ -381,7 +382,7 @@ BEGIN
           ),
           kinds AS ( -- types of a kind hold each other's values, where they are as wide
             SELECT type,
-                   CASE WHEN type ~ '^(text|character varying(\(\d+\))?)$' THEN 'text'
+                   CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
                         WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
                         ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
                    CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
@@ -479,8 +480,8 @@ BEGIN
           END IF;
           -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
           IF col.kind = col.wanted_kind
-            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS DISTINCT FROM
-                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') THEN
+            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') IS DISTINCT FROM
+                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') THEN
             clauses := clauses || format('ALTER COLUMN %I %s', col.name,
                                          coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT'));
           END IF;
@@ -535,6 +536,10 @@ BEGIN
                           attrelid::regclass, attname, attname || '_old')
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
+            UNION ALL
+            SELECT format('%s belongs to %I, and %s to %I. As its owner: ALTER TABLE %1$s OWNER TO %4$I;',
+                          oid::regclass, pg_get_userbyid(relowner), this.sql_name, this.owner)
+            FROM pg_class WHERE oid IN (before.oid, kept.oid) AND NOT pg_has_role(relowner, 'USAGE')
           LOOP
             conflicts := conflicts || line;
           END LOOP;
@@ -547,7 +552,7 @@ BEGIN
                      OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
                      AS is_untried,
                    -- Without comments and strings.
-                   regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
+                   regexp_replace(p.prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
@@ -563,7 +568,7 @@ BEGIN
               col.tgname, col.on_table, col.name, col.function);
             IF NOT ignore_dependents AND (CASE WHEN col.is_ours
               THEN col.arguments ~ col.word
-                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"?' || col.word)
+                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"{0,1}' || col.word)
               ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
               conflicts := conflicts || concat(line, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or go on knowingly: ', knowingly);
@@ -658,7 +663,7 @@ BEGIN
             IF is_work AND NOT dry AND NOT steps[i][1] = ANY (left_over) THEN
               RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
                 table_name, steps[i][1]
-                USING HINT = 'Is it a default? Declare it in the words in which the server prints it.';
+                USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
             END IF;
           END LOOP;
           steps := '{}';
@@ -695,7 +700,7 @@ BEGIN
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
-                            OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
+                            OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
@@ -748,10 +753,8 @@ BEGIN
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE SQLSTATE
-                  WHEN '42501' THEN format(CASE WHEN doing LIKE 'CREATE %'
-                    THEN 'As the owner of the schema: GRANT CREATE ON SCHEMA %2$I TO %3$I; '
-                    ELSE 'As the owner of the table: ALTER TABLE %1$s OWNER TO %3$I; ' END, kept.sql_name,
-                    this.schema, this.owner)
+                  WHEN '42501' THEN format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ',
+                                           this.schema, this.owner)
                   WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
                   WHEN '0A000' THEN 'Drop what uses the column or the row type, and create it anew then. '

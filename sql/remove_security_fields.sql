@@ -141,7 +141,8 @@ DECLARE
   holders CURSOR FOR
     WITH holder AS (
       SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), E'\n', 1) AS query
+             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*){0,1}\$).*', '''...'), E'\n', 1)
+               AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (relations)
@@ -154,10 +155,10 @@ DECLARE
     )
     SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
                (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
-             ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', pid,
-               coalesce(usename, 'unknown'), coalesce(application_name, ''),
-               coalesce(state, 'state hidden from this role'),
-               round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100))
+             ELSE format('pid %s, user %s, application %L, ', pid, coalesce(usename, 'unknown'),
+               coalesce(application_name, '')) || CASE WHEN state IS NULL THEN 'state hidden from this role'
+               ELSE format('%s, transaction open for %s s: %s', state,
+                 round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100)) END
              END, E'\n' ORDER BY xact_start) AS names,
            string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
              ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy,
@@ -375,7 +376,7 @@ BEGIN
             SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
                    CASE WHEN b.name IN (from_name, to_name) AND NOT b.not_null THEN NULL ELSE coalesce(
                             CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
-                                 WHEN b.type ~ '^(jsonb?|text|character varying)$'
+                                 WHEN b.type IN ('json', 'jsonb', 'text', 'character varying')
                                    OR substring(b.type FROM '^character varying\((\d+)\)$')::integer
                                       >= length(none)
                                  THEN quote_literal(none)
@@ -385,7 +386,7 @@ BEGIN
           ),
           kinds AS ( -- types of a kind hold each other's values, where they are as wide
             SELECT type,
-                   CASE WHEN type ~ '^(text|character varying(\(\d+\))?)$' THEN 'text'
+                   CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
                         WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
                         ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
                    CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
@@ -464,8 +465,8 @@ BEGIN
               RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
                 col.name, col.type, col.wanted_type;
             END IF;
-            CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$'
-              OR col.wanted_type !~ '^(text|jsonb?)$';
+            CONTINUE WHEN col.special IS NOT NULL OR col.type NOT IN ('text', 'json', 'jsonb')
+              OR col.wanted_type NOT IN ('text', 'json', 'jsonb');
           ELSIF col.width < col.wanted_width THEN
             clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
                                          col.collate_as);
@@ -485,8 +486,8 @@ BEGIN
           END IF;
           -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
           IF col.kind = col.wanted_kind
-            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') IS DISTINCT FROM
-                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\))?$', ''), '''') THEN
+            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') IS DISTINCT FROM
+                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') THEN
             clauses := clauses || format('ALTER COLUMN %I %s', col.name,
                                          coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT'));
           END IF;
@@ -524,6 +525,10 @@ BEGIN
                           attrelid::regclass, attname, attname || '_old')
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
+            UNION ALL
+            SELECT format('%s belongs to %I, and %s to %I. As its owner: ALTER TABLE %1$s OWNER TO %4$I;',
+                          oid::regclass, pg_get_userbyid(relowner), this.sql_name, this.owner)
+            FROM pg_class WHERE oid IN (before.oid, kept.oid) AND NOT pg_has_role(relowner, 'USAGE')
           LOOP
             conflicts := conflicts || line;
           END LOOP;
@@ -536,7 +541,7 @@ BEGIN
                      OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
                      AS is_untried,
                    -- Without comments and strings.
-                   regexp_replace(p.prosrc, '--[^\n]*|/\*.*?\*/|''[^'']*''', '', 'g') AS code
+                   regexp_replace(p.prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
@@ -552,7 +557,7 @@ BEGIN
               col.tgname, col.on_table, col.name, col.function);
             IF NOT ignore_dependents AND (CASE WHEN col.is_ours
               THEN col.arguments ~ col.word
-                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"?' || col.word)
+                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"{0,1}' || col.word)
               ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
               conflicts := conflicts || concat(line, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or go on knowingly: ', knowingly);
@@ -573,7 +578,7 @@ BEGIN
         -- 6. The steps, in their order.
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)|\]$' AND kept_oid IS NOT NULL
+        IF from_type IS NOT NULL AND to_type ~ '^(text|json|character varying)|\]$' AND kept_oid IS NOT NULL
           AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                       AND atttypid = 'bool'::regtype) THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
@@ -617,7 +622,7 @@ BEGIN
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
               WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
               ELSE 'false' END, to_name, from_size,
-              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*)? *\]$')), NULL]];
+              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
         steps := steps || later;
         IF sets <> '{}' THEN
@@ -657,7 +662,7 @@ BEGIN
             IF is_work AND NOT dry AND NOT steps[i][1] = ANY (left_over) THEN
               RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
                 table_name, steps[i][1]
-                USING HINT = 'Is it a default? Declare it in the words in which the server prints it.';
+                USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
             END IF;
           END LOOP;
           steps := '{}';
@@ -695,7 +700,7 @@ BEGIN
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
-                            OR detail ~ ('function ([^ ]*\.)?"?' || proname || '"?(\(| near)'))),
+                            OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
                        'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
@@ -748,10 +753,8 @@ BEGIN
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE SQLSTATE
-                  WHEN '42501' THEN format(CASE WHEN doing LIKE 'CREATE %'
-                    THEN 'As the owner of the schema: GRANT CREATE ON SCHEMA %2$I TO %3$I; '
-                    ELSE 'As the owner of the table: ALTER TABLE %1$s OWNER TO %3$I; ' END, kept.sql_name,
-                    this.schema, this.owner)
+                  WHEN '42501' THEN format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ',
+                                           this.schema, this.owner)
                   WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
                   WHEN '0A000' THEN 'Drop what uses the column or the row type, and create it anew then. '

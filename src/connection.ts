@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import type { Client, DatabaseError } from 'pg';
 import { UserError } from './user-error';
 
-export type Connection = Client & { readonly processID: number };
+export type Connection = Client & { readonly processID: number; readonly secretKey: number };
 
 /** What we use of Knex's client, which its types leave open (knex/lib/client.js). */
 export interface KnexClient {

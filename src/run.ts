@@ -1,3 +1,4 @@
+import { createConnection } from 'node:net';
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
@@ -98,8 +99,7 @@ export async function send(
   const onSignal = (signal: NodeJS.Signals) => {
     interrupted = signal;
     stopListening();
-    if (batch === connection) connection.end().catch(() => undefined);
-    else batch.query('SELECT pg_catalog.pg_cancel_backend($1)', [connection.processID]).catch(() => undefined);
+    cancel(connection);
   };
   const stopListening = () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
@@ -120,6 +120,17 @@ export async function send(
     connection.off('notice', onNotice);
     stopListening();
   }
+}
+
+/**
+ * The protocol's own request (PostgreSQL manual, "Canceling Requests in Progress"): a pooler hands it on, where it has made
+ * up the process id that pg_cancel_backend() would need, and no second connection is needed.
+ */
+function cancel({ host, port, processID, secretKey }: Connection): void {
+  const request = Buffer.alloc(16);
+  [16, 80877102, processID, secretKey].forEach((value, i) => request.writeInt32BE(value, i * 4));
+  const socket = host.startsWith('/') ? createConnection(`${host}/.s.PGSQL.${port}`) : createConnection(port, host);
+  socket.on('error', () => undefined).end(request);
 }
 
 /**

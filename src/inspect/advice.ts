@@ -10,7 +10,7 @@ tree (oid) AS (
 export const conflicts = `
 WITH RECURSIVE ${tree},
 types (oid) AS ( -- the table's row type, and what is made of it
-  SELECT reltype FROM pg_class JOIN tree USING (oid)
+  SELECT c.reltype FROM pg_class c JOIN tree ON tree.oid = c.oid
   UNION
   SELECT y.oid FROM types t JOIN pg_type y ON t.oid IN (y.typelem, y.typbasetype) OR y.typtype = 'c' AND y.typrelid IN (
     SELECT attrelid FROM pg_attribute WHERE atttypid = t.oid AND NOT attisdropped)
@@ -102,5 +102,5 @@ SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction;
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
   l.relation IN (SELECT oid FROM tree) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree USING (oid)
+  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree ON tree.oid = c.oid
                          UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))`;

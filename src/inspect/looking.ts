@@ -6,6 +6,7 @@ import { policy } from '../program/policy';
 import { type Direction, program, tableName } from '../program/program';
 import { send, surroundings } from '../run';
 import { UserError } from '../user-error';
+import { holders } from './advice';
 
 /** What the program says in a dry run. */
 export interface DryRun {
@@ -36,28 +37,34 @@ export async function looking<T>(
   const table = tableName(change);
   const wait = `SET LOCAL lock_timeout = ${policy.lockBudget}`;
   return withConnection(knex, async (connection) => {
-    const dry = `${wait}; SET LOCAL table_change.dry = 'on'`;
-    const { said, refusal } = await tried(knex, connection, change, direction, dry);
     const lookUp = 'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target';
     const [{ target }] = (await connection.query(lookUp, [table])).rows;
-    const isStep = (line: string) => !/^WARNING: /.test(line) && !line.startsWith(`${table}: `);
+    const rows: Look['rows'] = (query, ...values) =>
+      undone(knex, connection, `${wait}; SET LOCAL search_path = pg_catalog, pg_temp`, async () => {
+        return (await connection.query(query, [target, ...values])).rows;
+      });
     const { database = '', host, port, user = '' } = connection;
-    return work({
-      steps: said.filter(isStep),
-      notes: said.filter((line) => line.startsWith(`${table}: `)),
-      warnings: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
-      refusal,
-      database: `database ${database} at ${host}:${port} as ${user}`,
-      rows: (query, ...values) =>
-        undone(knex, connection, `${wait}; SET LOCAL search_path = pg_catalog, pg_temp`, async () => {
-          return (await connection.query(query, [target, ...values])).rows;
-        }),
-    });
-  }).catch((error: DatabaseError) => {
-    if (error.code !== '55P03') throw explained(error);
-    throw new UserError(
-      `${table} is locked: everybody who reads it waits, and this look would.\n${error.detail ?? ''}`,
-    );
+    const isRemark = (line: string) => line.startsWith(`${table}: `);
+    try {
+      const dry = `${wait}; SET LOCAL table_change.dry = 'on'`;
+      const { said, refusal } = await tried(knex, connection, change, direction, dry);
+      return await work({
+        steps: said.filter((line) => !/^WARNING: /.test(line) && !isRemark(line)),
+        notes: said.filter(isRemark),
+        warnings: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
+        refusal,
+        database: `database ${database} at ${host}:${port} as ${user}`,
+        rows,
+      });
+    } catch (error) {
+      if ((error as DatabaseError).code !== '55P03') throw error;
+      const [held] = await rows<{ line: string }>(holders);
+      throw new UserError(
+        `${table} is locked: everybody who reads it waits, and this look would.\nHeld by ${held?.line}`,
+      );
+    }
+  }).catch((error) => {
+    throw explained(error);
   });
 }
 

@@ -21,7 +21,7 @@
             SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
                    CASE WHEN b.name IN (from_name, to_name) AND NOT b.not_null THEN NULL ELSE coalesce(
                             CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
-                                 WHEN b.type ~ '^(jsonb?|text|character varying)$'
+                                 WHEN b.type IN ('json', 'jsonb', 'text', 'character varying')
                                    OR substring(b.type FROM '^character varying\((\d+)\)$')::integer
                                       >= length(none)
                                  THEN quote_literal(none)
@@ -51,8 +51,8 @@
               RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
                 col.name, col.type, col.wanted_type;
             END IF;
-            CONTINUE WHEN col.special IS NOT NULL OR col.type !~ '^(text|jsonb?)$'
-              OR col.wanted_type !~ '^(text|jsonb?)$';
+            CONTINUE WHEN col.special IS NOT NULL OR col.type NOT IN ('text', 'json', 'jsonb')
+              OR col.wanted_type NOT IN ('text', 'json', 'jsonb');
 --@ wider
             line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name,
                            col.wanted_type, col.collate_as);
@@ -70,7 +70,7 @@
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND to_type ~ '^(text|jsonb?|character varying)|\]$' AND kept_oid IS NOT NULL
+        IF from_type IS NOT NULL AND to_type ~ '^(text|json|character varying)|\]$' AND kept_oid IS NOT NULL
           AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                       AND atttypid = 'bool'::regtype) THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
@@ -89,7 +89,7 @@
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
               WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
               ELSE 'false' END, to_name, from_size,
-              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*)? *\]$')), NULL]];
+              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
 --@ last
           steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];

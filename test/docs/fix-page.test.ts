@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { declaredShape, shapeOf } from '../support/application';
-import { everythingIn } from '../support/catalog';
+import { everythingIn, schemaOf } from '../support/catalog';
 import { databasePerTest, loadState, type TestDatabase } from '../support/database';
 import { type Outcome, project, run } from '../support/knex';
 
@@ -104,9 +104,12 @@ test('its error is the server’s', async () => {
   ).rejects.toThrow(message);
 });
 
-testWithTools('which way: plan', async () => {
-  const [plan] = await follow('Which way');
-  expect(plan?.stdout).toMatch('rename backup_codes to mfa_backup_codes');
+testWithTools('which way: plan and rehearse', async () => {
+  const before = await everything();
+  for (const { stdout } of await follow('Which way')) {
+    expect(stdout).toMatch('RENAME COLUMN backup_codes TO mfa_backup_codes');
+  }
+  expect(await everything()).toEqual(before);
 });
 
 testWithTools.each(['Option 1', 'Option 2'])(
@@ -118,36 +121,66 @@ testWithTools.each(['Option 1', 'Option 2'])(
     await follow(title, -1);
     expect(await everything()).toEqual(before);
   },
-  60_000,
 );
 
-testWithTools('option 1 between BEGIN and ROLLBACK shows what it would do', async () => {
-  const before = await everything();
+/** What the script says where the page has it begin, and perhaps end, with something more. */
+async function rehearsed(...around: readonly [first: string, last?: string]): Promise<string> {
+  for (const part of around) expect(page.replaceAll('\n', ' ')).toContain(`\`${part}\``);
   const [command] = commandsOf('Option 1');
-  expect(page).toContain('put `-c BEGIN` before `-f` and `-c ROLLBACK` behind it');
-  const line = command?.line.replace(/-f \S+/, '-c BEGIN $& -c ROLLBACK') ?? '';
+  const [first, last = ''] = around;
+  const line = command?.line.replace(/-f \S+/, `${first} $& ${last}`) ?? '';
+  const before = await everything();
   const { code, stderr } = await run('bash', ['-c', line], { DATABASE_URL: database.url });
-  expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('add external_id') });
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  expect(await everything()).toEqual(before);
+  return stderr;
+}
+
+testWithTools('option 1 between BEGIN and ROLLBACK does all and takes it back', async () => {
+  expect(await rehearsed('-c BEGIN', '-c ROLLBACK')).toContain('ADD COLUMN external_id');
+});
+
+/** The block of "The statements", and the same of this very table. */
+const [, statements = ''] = /^## The statements\n.*?^```sql\n(.*?)^```$/ms.exec(page) ?? [];
+const ours = (text: string) => text.replace(/16412/g, oid).replace(/ehr_owner/g, database.owner);
+let oid: string;
+beforeEach(async () => {
+  oid = (await database.client.query(`SELECT 'user_profiles'::regclass::oid::text AS oid`)).rows[0].oid;
+});
+
+testWithTools('the statements of the page are those that would be sent', async () => {
+  const said = await rehearsed(`-c "SET table_change.dry = 'on'"`);
+  const sent = said.replace(/^psql:.* NOTICE: {2}/gm, '').replace(/CONSTRAINT \w+ (?=NOT NULL)/g, '');
+  expect(sent).toBe(ours(statements));
+});
+
+testWithTools('the statements make what option 1 makes, and it takes them back', async () => {
+  const before = await everything();
+  await follow('Option 1', 0, 1);
+  const made = await schemaOf(database.client);
+  await follow('Option 1', -1);
+  expect(await everything()).toEqual(before);
+
+  await database.client.query(`BEGIN; ${ours(statements)} COMMIT`);
+  expect(await schemaOf(database.client)).toEqual(made);
+  await follow('Option 1', -1);
   expect(await everything()).toEqual(before);
 });
 
-testWithTools(
-  'option 3 leaves what the page says that it leaves',
-  async () => {
-    const outcomes = await follow('Option 3', 0, 3);
-    expect(outcomes[2]?.stdout).toMatch(
-      /✗ email_verification_token .*\(left: widen .*\n✗ email_verified .*\(left: set the default/,
-    );
-    await follow('Option 1', 0, 1);
-    expect(await shapeOf(database.client)).toEqual({ ...declaredShape, mfa_backup_codes: 'jsonb' });
-    await follow('Option 1', -1);
-    await follow('Option 3', 3);
-    const left = await shapeOf(database.client);
-    expect(left).toMatchObject({ backup_codes: 'jsonb NOT NULL' });
-    expect(left).not.toHaveProperty('external_id');
-  },
-  60_000,
-);
+testWithTools('option 3, verified and taken back; options 1 and 2 have nothing to take back', async () => {
+  const before = await shapeOf(database.client);
+  const outcomes = await follow('Option 3', 0, 3);
+  expect(outcomes[2]?.stdout).toMatch('user_profiles is as declared.');
+  const made = await everything();
+  for (const command of [0, -1]) {
+    const [outcome] = await follow('Option 1', command, command + 1 || undefined);
+    expect(outcome?.stderr).toMatch('nothing to do');
+  }
+  expect(await everything()).toEqual(made);
+  await follow('Option 3', 3);
+  const left = { email_verification_token: 'character varying(255)' };
+  expect(await shapeOf(database.client)).toEqual({ ...before, ...left });
+});
 
 testWithTools('option 3 where none of the ten is there: as declared', async () => {
   await database.client.query(
@@ -160,21 +193,31 @@ testWithTools('option 3 where none of the ten is there: as declared', async () =
 testWithTools('option 3 does nothing at all where both names exist', async () => {
   await database.client.query('ALTER TABLE user_profiles ADD COLUMN mfa_backup_codes text');
   const before = await everything();
-  const statements = commandsOf('Option 3')[1]?.line ?? '';
-  const { code, stderr } = await run('bash', ['-c', statements], { DATABASE_URL: database.url });
+  const line = commandsOf('Option 3')[1]?.line ?? '';
+  const { code, stderr } = await run('bash', ['-c', line], { DATABASE_URL: database.url });
   expect({ code, stderr }).toMatchObject({ code: 3, stderr: expect.stringContaining('already exists') });
   expect(await everything()).toEqual(before);
 });
 
-testWithTools(
-  'verification and notes, after option 1',
-  async () => {
-    await follow('Option 1', 0, 1);
-    await follow('Verification');
-    await follow('Notes');
-    expect(await shapeOf(database.client)).toEqual({ ...declaredShape, mfa_backup_codes: 'text' });
-    const [outcome] = await follow('Verification', -1);
-    expect(outcome?.stdout).toMatch('user_profiles is as declared.');
-  },
-  60_000,
-);
+testWithTools('verification, next steps and notes, after option 1', async () => {
+  await follow('Option 1', 0, 1);
+  await follow('Verification');
+  await database.client.query('UPDATE user_profiles SET mfa_enabled = true WHERE user_id = 1');
+  const [enrolled] = await follow('Next steps');
+  expect(enrolled?.stdout).toMatch(/has_codes.*\n.*\n t +\| t/);
+  await follow('Notes');
+  expect(await shapeOf(database.client)).toEqual({ ...declaredShape, mfa_backup_codes: 'text' });
+  const [outcome] = await follow('Verification', -1);
+  expect(outcome?.stdout).toMatch('user_profiles is as declared.');
+});
+
+test('a prepared statement fails as the page says, and works when it is prepared again', async () => {
+  const { client } = database;
+  await client.query('PREPARE everything AS SELECT * FROM user_profiles; EXECUTE everything');
+  await client.query(`BEGIN; ${ours(statements)} COMMIT`);
+  const [, message = ''] = /`(cached plan\s+must [a-z ]*)`/.exec(page) ?? [];
+  await expect(client.query('EXECUTE everything')).rejects.toThrow(message.replace(/\s+/g, ' '));
+  await client.query(
+    'DEALLOCATE everything; PREPARE everything AS SELECT * FROM user_profiles; EXECUTE everything',
+  );
+});

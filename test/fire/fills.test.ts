@@ -51,28 +51,28 @@ const routes = [
 const atWork = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'DO $program$%' AND state = 'active'`;
 
 describe.each(routes)('%s', (_name, testWith, begin: () => Running, again) => {
-  testWith.each([
-    'process',
-    'session',
-  ])('its %s is ended: NULLs are filled, and nothing else is half done', async (what) => {
-    const { client, admin } = database;
-    const before = { schema: await schemaOf(client), values: await values() };
-    const all = await nulls();
-    const { child, outcome } = begin();
-    while ((await nulls()) === all && child.exitCode === null) await sleep(5);
-    if (what === 'process') child.kill('SIGKILL');
-    else await admin.query(`SELECT pg_terminate_backend(pid) FROM (${atWork}) own`);
-    expect((await outcome).code).not.toBe(0);
-    // The server finds out that nobody listens when it has something to say, and may be done by then.
-    while ((await admin.query(atWork)).rows.length > 0) await sleep(20);
-    expect(await nulls()).toBeLessThan(all);
-    expect(await values()).toEqual(before.values);
-    const isMade = (await client.query("SELECT to_regclass('user_profiles_0016_before') AS it")).rows[0].it;
-    if (isMade && what === 'process') expect(await shapeOf(client)).toBe('after');
-    else expect(await schemaOf(client)).toEqual(before.schema);
-    expect(await again()).toMatchObject({ code: 0 });
-    expect(await shapeOf(client)).toBe('after');
-    expect(await nulls()).toBe(0);
-    expect(await values()).toEqual(before.values);
-  });
+  testWith.each(['process', 'session'])(
+    'its %s is ended: NULLs are filled, and nothing else is half done',
+    async (what) => {
+      const { client, admin } = database;
+      const before = { schema: await schemaOf(client), values: await values() };
+      const all = await nulls();
+      const { child, outcome } = begin();
+      while ((await nulls()) === all && child.exitCode === null) await sleep(5);
+      if (what === 'process') child.kill('SIGKILL');
+      else await admin.query(`SELECT pg_terminate_backend(pid) FROM (${atWork}) own`);
+      expect((await outcome).code).not.toBe(0);
+      // The server finds out that nobody listens when it has something to say, and may be done by then.
+      while ((await admin.query(atWork)).rows.length > 0) await sleep(20);
+      expect(await nulls()).toBeLessThan(all);
+      expect(await values()).toEqual(before.values);
+      const isMade = (await client.query("SELECT to_regclass('user_profiles_0016_before') AS it")).rows[0].it;
+      if (isMade && what === 'process') expect(await shapeOf(client)).toBe('after');
+      else expect(await schemaOf(client)).toEqual(before.schema);
+      expect(await again()).toMatchObject({ code: 0 });
+      expect(await shapeOf(client)).toBe('after');
+      expect(await nulls()).toBe(0);
+      expect(await values()).toEqual(before.values);
+    },
+  );
 });

@@ -25,6 +25,7 @@ test('one after the other, each in a transaction that stays open for a while: tr
       await client.query(`BEGIN; ${grant}`);
       await sleep(120);
       await client.query('COMMIT');
+      await sleep(120);
     }
   });
   const { code, stderr } = await knexCommand(['migrate:latest'], { DATABASE_URL: here().url });

@@ -1,6 +1,6 @@
 import { tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
-import { connect, databasePerTest } from '../support/database';
+import { connect, databasePerTest, serverVersion } from '../support/database';
 import { migrate } from '../support/routes';
 
 // NULLs where none may be: many of them are filled before the lock of the change.
@@ -13,15 +13,17 @@ const filling = tableChange({
   add: { phone: { type: 'varchar(20)', notNull: true, default: "'none'" } },
 });
 
-test('many, in batches', async () => {
+test.each(['up()', 'script'])('many, in batches: %s', async (route) => {
   const { client, url } = here();
   await loadProfiles(client, people);
-  const said = await migrate(url, 'up', filling);
-  expect(said).toContainEqual(
-    expect.stringMatching(
-      /^UPDATE public\.user_profiles SET phone = 'none' WHERE .* phone IS NULL \(2000 rows at a time, while everybody works on\)$/,
-    ),
-  );
+  const said: (string | undefined)[] = [];
+  client.on('notice', ({ message }) => said.push(message));
+  if (route === 'script') await client.query(filling.script('up', { up: 'up.sql', down: 'down.sql' }));
+  else said.push(...(await migrate(url, 'up', filling)));
+  // Before 11 a DO cannot COMMIT: there they are filled behind the lock.
+  const way = serverVersion < 11 ? '\\d+ rows' : '2000 rows at a time, while everybody works on';
+  const fill = `^UPDATE public\\.user_profiles SET phone = 'none' WHERE .*phone IS NULL \\(${way}\\)$`;
+  expect(said).toContainEqual(expect.stringMatching(new RegExp(fill)));
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
   expect(rowCount).toBeGreaterThan(people - 21);
 });

@@ -1,7 +1,7 @@
 import { verify } from '../../migrations/0016_add_security_fields';
 import { shapeOf, spendCodes, valuesOf, writeValues } from '../support/application';
 import { expectRefusal, schemaOf } from '../support/catalog';
-import { databasePerTest, loadState, serverVersion } from '../support/database';
+import { connect, databasePerTest, loadState, serverVersion, urlWith } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, scripts } from '../support/routes';
 
@@ -122,6 +122,65 @@ describe.each([functions, scripts])('$name', ({ up, down }) => {
     expect(asDeclared).toBe(true);
     await down(here());
     expect(await schemaOf(client)).toEqual(before);
+  });
+
+  describe('a table that goes elsewhere in between, and what is kept beside it stays where it was', () => {
+    const columns = ['external_id', 'failed_login_attempts', 'mfa_backup_codes'];
+    const inUse = async () => {
+      const { client } = here();
+      await loadState(client, '0015');
+      await up(here());
+      await writeValues(client);
+      return valuesOf(client, columns);
+    };
+    const kept = async () =>
+      (
+        await here().client.query(
+          `SELECT oid::regclass::text AS name FROM pg_class WHERE relname LIKE 'user_profiles_0016%' AND relkind = 'r'`,
+        )
+      ).rows.map(({ name }) => name);
+
+    test.each(['latest', 'down'])('to another schema, after %s', async (after) => {
+      const { client, admin, name } = here();
+      const values = await inUse();
+      if (after === 'down') await down(here());
+      await client.query(
+        'CREATE SCHEMA app; ALTER TABLE user_profiles SET SCHEMA app; SET search_path = app',
+      );
+      await admin.query(`ALTER DATABASE ${name} SET search_path = app`);
+      if (after === 'latest') await down(here());
+      await up(here());
+      expect(await valuesOf(client, columns)).toEqual(values);
+      expect(await kept()).toEqual(['user_profiles_0016_before']);
+    });
+
+    test.each(['latest', 'down'])('to another role, after %s', async (after) => {
+      const { admin, adminUrl, owner } = here();
+      const values = await inUse();
+      if (after === 'down') await down(here());
+      const heir = `${owner}_heir`;
+      await admin.query(`CREATE ROLE ${heir} LOGIN PASSWORD 'heir'; GRANT ALL ON SCHEMA public TO ${heir};
+        ALTER TABLE user_profiles OWNER TO ${heir}`);
+      const url = urlWith(adminUrl, { username: heir, password: 'heir' });
+      const client = await connect(url);
+      const other = { ...here(), url, client };
+      try {
+        const refusal = await (after === 'down' ? up : down)(other).then(
+          () => undefined,
+          ({ message, hint }) => [message, hint].join('\n'),
+        );
+        // As it says.
+        const statements = refusal?.match(/ALTER TABLE public\.user_profiles_0016_\w+ OWNER TO \w+;/g);
+        await admin.query(statements?.join('\n') ?? '');
+        if (after === 'latest') await down(other);
+        await up(other);
+        expect(await valuesOf(client, columns)).toEqual(values);
+        expect(await kept()).toEqual(['user_profiles_0016_before']);
+      } finally {
+        await client.end();
+        await admin.query(`DROP OWNED BY ${heir}; DROP ROLE ${heir}`);
+      }
+    });
   });
 
   describe('constraints with names of their own', () => {
