@@ -82,6 +82,7 @@ DECLARE
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
   relation  pg_catalog.oid;
+  concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
   kept_oid  pg_catalog.oid; -- where that can be,
@@ -145,7 +146,7 @@ DECLARE
                AS query
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
-        AND (l.relation = ANY (relations)
+        AND (l.relation = ANY (concerned)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND (lock_mode = 'ACCESS EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
@@ -274,6 +275,7 @@ BEGIN
           SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
         )
         SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
+      concerned := relations;
 
       -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between it
       -- and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
@@ -295,6 +297,7 @@ BEGIN
       OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
       OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
       OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
+      concerned := relations || before.oid || kept.oid;
       -- Where its rows can still be found by the key.
       kept_oid := CASE WHEN this.key IS NOT NULL AND this.key_columns <@ ARRAY(
         SELECT format('%s %s', attname, atttypid) FROM pg_attribute
@@ -526,8 +529,9 @@ BEGIN
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
             UNION ALL
-            SELECT format('%s belongs to %I, and %s to %I. As its owner: ALTER TABLE %1$s OWNER TO %4$I;',
-                          oid::regclass, pg_get_userbyid(relowner), this.sql_name, this.owner)
+            SELECT format('%s belongs to %I, and %s to %I. As a superuser, or as its owner where that is a '
+                          'member of %4$I: ALTER TABLE %1$s OWNER TO %4$I;', oid::regclass,
+                          pg_get_userbyid(relowner), this.sql_name, this.owner)
             FROM pg_class WHERE oid IN (before.oid, kept.oid) AND NOT pg_has_role(relowner, 'USAGE')
           LOOP
             conflicts := conflicts || line;
@@ -752,12 +756,13 @@ BEGIN
               END IF;
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
-                HINT = concat(CASE SQLSTATE
-                  WHEN '42501' THEN format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ',
-                                           this.schema, this.owner)
-                  WHEN '42P07' THEN 'An archive is never overwritten: look into it, then rename or drop it. '
-                  WHEN '2BP01' THEN 'Drop what uses the column, run this again, and create it anew. '
-                  WHEN '0A000' THEN 'Drop what uses the column or the row type, and create it anew then. '
+                HINT = concat(CASE
+                  WHEN SQLSTATE = '42501' THEN format(
+                    'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
+                  WHEN SQLSTATE = '42P07'
+                  THEN 'An archive is never overwritten: look into it, then rename or drop it. '
+                  WHEN SQLSTATE IN ('0A000', '2BP01', '42601')
+                  THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
                   END, 'The statement was: ', doing);
           END;
           IF doing LIKE 'LOCK %' THEN
@@ -803,7 +808,7 @@ BEGIN
       is_vacuum := holder.is_vacuum;
       sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
-      line := coalesce(holder.names, 'Whoever held it has let go since.');
+      line := coalesce(holder.names, 'Whoever held it has let go since, or holds another table.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
           HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: '

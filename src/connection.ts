@@ -38,16 +38,13 @@ export async function withConnection<T>(
 /**
  * An error of the server or the network for a reader: its message, detail and hint, and what else can be done about it.
  * A defect of ours stays as it is, with its stack.
- *
- * @param left what state things are in after it, where that is known
  */
-export function explained(error: unknown, left?: string): Error {
+export function explained(error: unknown): Error {
   if (error instanceof UserError) return error;
   const { message, detail, hint, code = '' } = error as DatabaseError;
   const cause = causes.find(([pattern]) => pattern.test(`${code} ${message}`));
   if (!code && !cause) return error as Error;
-  const isKnown = cause && cause !== lost;
-  return new UserError([message, detail, hint, isKnown && left, cause?.[1]].filter(Boolean).join('\n'));
+  return new UserError([message, detail, hint, cause?.[1]].filter(Boolean).join('\n'));
 }
 
 /** What a lost connection looks like, and what it means for the user. */

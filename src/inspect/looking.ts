@@ -7,17 +7,7 @@ import { type Direction, program, tableName } from '../program/program';
 import { send, surroundings } from '../run';
 import { UserError } from '../user-error';
 import { holders } from './advice';
-
-/** What the program says in a dry run. */
-export interface DryRun {
-  /** The statements that it would send, in their order; with "-- only if" behind those that have a condition. */
-  readonly steps: readonly string[];
-  /** What it leaves as it is, and why. */
-  readonly notes: readonly string[];
-  readonly warnings: readonly string[];
-  /** Why it would refuse, and what to do; null where it would not. */
-  readonly refusal: string | null;
-}
+import type { DryRun } from './plan';
 
 /** A look at the table that locks nothing which a reader does not lock. */
 export interface Look extends DryRun {
@@ -52,7 +42,7 @@ export async function looking<T>(
         steps: said.filter((line) => !/^WARNING: /.test(line) && !isRemark(line)),
         notes: said.filter(isRemark),
         warnings: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
-        refusal,
+        refusal: refusal?.replace(`${table} is left as it was: `, '') ?? null,
         database: `database ${database} at ${host}:${port} as ${user}`,
         rows,
       });

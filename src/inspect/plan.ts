@@ -2,8 +2,19 @@ import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { type Direction, tableName } from '../program/program';
 import { checks, conflicts, holders, warnings } from './advice';
-import { type DryRun, looking } from './looking';
+import { looking } from './looking';
 import { type KnexRecord, recordedTooEarly, recordOf } from './record';
+
+/** What the program says in a dry run. */
+export interface DryRun {
+  /** The statements that it would send, in their order; with "-- only if" behind those that have a condition. */
+  readonly steps: readonly string[];
+  /** What it leaves as it is, and why. */
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  /** Why it would refuse, and what to do; null where it would not. */
+  readonly refusal: string | null;
+}
 
 /** What would be done. */
 export interface Plan extends DryRun, KnexRecord {

@@ -36,8 +36,3 @@ export const policy = {
   /** Up to this size a table is rewritten to make a column as narrow as it was. In bytes, 1 MB more a partition. */
   rewriteLimit: 16 * 1024 * 1024,
 } as const;
-
-/** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. */
-export function sleepAfter(failedTries: number): number {
-  return Math.min(policy.longestSleep, policy.firstSleep * 2 ** (failedTries - 1));
-}

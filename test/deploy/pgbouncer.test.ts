@@ -52,7 +52,7 @@ suite.each([5, 1])('pgbouncer in transaction mode, %i server connections', (pool
     expect(await command('plan')).toMatchObject({
       code: 0,
       stderr: '',
-      stdout: expect.stringContaining('rename backup_codes'),
+      stdout: expect.stringContaining('RENAME COLUMN backup_codes'),
     });
     const latest = await knex('migrate:latest');
     expect(latest).toMatchObject({

@@ -22,6 +22,9 @@ beforeEach(async () => {
   await loadState(client, '0015');
 });
 
+// Whoever is in the way in a test that fails is not in the way of the next one.
+afterEach(() => database.admin.query('ROLLBACK'));
+
 test('however many tries there have been, a sleep keeps to its bounds', async () => {
   const [, sleep] = /sleep := (.*);/.exec(add) ?? [];
   const { rows } = await client.query(`

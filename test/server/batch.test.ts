@@ -6,7 +6,7 @@ import type { Knex } from 'knex';
 import { MigrationSource } from '../../src/migration-source';
 import { declaredShape, shapeOf } from '../support/application';
 import { locksLeft, schemaOf } from '../support/catalog';
-import { databasePerTest, loadState } from '../support/database';
+import { databasePerTest, loadState, serverVersion } from '../support/database';
 import { knexFor, project } from '../support/knex';
 import { scripts } from '../support/routes';
 
@@ -205,9 +205,12 @@ describe.each(['repeatable read', 'serializable'])('%s by default', (level) => {
     });
     await client.query('ROLLBACK');
     expect(await schemaOf(client)).toEqual(before);
-    await scripts.up(here());
-    expect(await shapeOf(client)).toEqual(asDeclared);
-    await scripts.down(here());
+    // From 11 on it may COMMIT, and begins a transaction of another level by itself.
+    if (serverVersion >= 11) {
+      await scripts.up(here());
+      expect(await shapeOf(client)).toEqual(asDeclared);
+      await scripts.down(here());
+    } else await expect(scripts.up(here())).rejects.toThrow('it would go on seeing user_profiles');
     expect(await schemaOf(client)).toEqual(before);
 
     await client.query("SET default_transaction_isolation = 'read committed'");

@@ -113,7 +113,10 @@ describe('an extension named citus', () => {
       shapes.push((await on.admin.query(shape)).rows);
     }
     await knex.destroy();
-    return { lines: lines.map((line) => line.replaceAll(on.owner, 'owner').replace(/table \d+/, 'table')), shapes };
+    return {
+      lines: lines.map((line) => line.replaceAll(on.owner, 'owner').replace(/table \d+/, 'table')),
+      shapes,
+    };
   }
 
   test.each<State>(['0015', 'both-names', 'repaired-by-hand'])('changes nothing: %s', async (state) => {

@@ -13,11 +13,11 @@ const trigger = `
   CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
   CREATE TRIGGER touched BEFORE UPDATE`;
 
-/** What plan warns of. */
+/** What plan warns of, without what is said of old servers (versions.test.ts). */
 async function warned(url: string, change: { plan: typeof plan } = { plan }): Promise<readonly string[]> {
   const knex = await knexFor(url);
   try {
-    return (await change.plan(knex)).warnings;
+    return (await change.plan(knex)).warnings.filter((line) => !line.startsWith('before PostgreSQL 11'));
   } finally {
     await knex.destroy();
   }
@@ -171,7 +171,7 @@ test('down: what would stop it is refused, with what helps; indexes and constrai
   await expectRefusal(
     client,
     down,
-    /^user_profiles is left as it was: cannot drop column account_locked_until of table user_profiles because other objects depend on it\nview locked depends on column/,
+    /^user_profiles is left as it was: cannot drop .*column account_locked_until .*because other objects depend on it\nview locked depends on /,
   );
   await expectRefusal(
     client,

@@ -13,17 +13,18 @@ test.each<[string, Error, string]>([
   [
     'a statement_timeout',
     error('canceling statement', { code: '57014' }),
-    'canceling statement\nAs it was.\nIf it was statement_timeout',
+    'canceling statement\nIf it was statement_timeout',
+  ],
+  [
+    'a transaction_timeout',
+    error('terminating', { code: '25P04' }),
+    'terminating\nIt was transaction_timeout',
   ],
   ['a lost connection, by code', error('x', { code: '57P01' }), 'x\nThe connection was lost, '],
   ['a lost connection, by message', error('read ECONNRESET'), 'read ECONNRESET\nThe connection was lost, '],
-  [
-    'no room for locks',
-    error('out of shared memory', { code: '53200' }),
-    'out of shared memory\nAs it was.\nRaise ',
-  ],
+  ['no room for locks', error('out of shared memory', { code: '53200' }), 'out of shared memory\nRaise '],
 ])('%s', (_, given, message) => {
-  const shown = explained(given, 'As it was.');
+  const shown = explained(given);
   expect(shown).toBeInstanceOf(UserError);
   expect(shown.message).toMatch(new RegExp(`^${message}`));
   expect(shown.stack).toBe(shown.message);

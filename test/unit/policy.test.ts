@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { policy, sleepAfter } from '../../src/program/policy';
+import { policy } from '../../src/program/policy';
 import { project } from '../support/knex';
 
 const text = (file: string) => readFileSync(join(project, file), 'utf8').replaceAll(/\s+/g, ' ');
+
+/** The sleep after the n-th failed try (n from 1), before jitter, in milliseconds. test/server/tries sees it happen. */
+const sleepAfter = (failedTries: number) =>
+  Math.min(policy.longestSleep, policy.firstSleep * 2 ** (failedTries - 1));
 
 /** How many tries there are until the deadline where each one waits that long, and sleeps are as long as this share. */
 function triesOf(milliseconds: number, share: number): number {
@@ -56,5 +60,9 @@ test('the scripts have the same numbers', () => {
     expect(script).toContain(`interval := '${policy.longestSleep} ms'`);
     expect(script).toContain(`interval := '${policy.lockBudget} ms'`);
     expect(script).toContain(`interval := '${policy.patienceWithAutovacuum} ms'`);
+    expect(script).toContain(`float := ${policy.jitter};`);
+    for (const size of ['batch', 'batchFrom', 'rewriteLimit'] as const) {
+      expect(script).toContain(`integer := ${policy[size]};`);
+    }
   }
 });
