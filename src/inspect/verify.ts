@@ -37,7 +37,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   return looking(knex, change, 'up', async ({ database, steps, refusal, rows }) => {
     const clauses = steps.flatMap(clausesOf);
     // A line for each conflict; most begin with a column.
-    const refusals = refusal?.replace(/^.* is left as it was: /, '').split('\n') ?? [];
+    const refusals = refusal?.split('\n') ?? [];
     const refused = names.flatMap((name) =>
       refusals.flatMap((line) => (line.startsWith(`${name} is `) ? [{ name, line }] : [])),
     );

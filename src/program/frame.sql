@@ -420,7 +420,7 @@ BEGIN
           FOR line IN
             -- What differs only in case would be left behind; a child's own be taken for the new one.
             SELECT format('there is a column %I, which differs from %s only in case. '
-                          'ALTER TABLE %s RENAME COLUMN %1$I TO %I;', a.attname, b.lower, this.sql_name,
+                          'ALTER TABLE %s RENAME COLUMN %1$I TO %4$I;', a.attname, b.lower, this.sql_name,
                           b.lower || CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = target
                                                        AND attname = b.lower) THEN '_old' ELSE '' END)
             FROM pg_attribute a CROSS JOIN LATERAL lower(a.attname) b (lower)

@@ -41,7 +41,7 @@ test('conflicts: plan exits with 1', async () => {
   await database.client.query('ALTER TABLE user_profiles DROP external_id');
   expect(code).toBe(1);
   expect(stdout).toContain(
-    'conflict: user_profiles is left as it was: external_id is uuid, and the application needs character varying(255). ',
+    'conflict: external_id is uuid, and the application needs character varying(255). ',
   );
 });
 

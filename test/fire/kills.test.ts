@@ -61,7 +61,10 @@ async function endsBySignal(
   moment?: keyof typeof moments,
 ): Promise<boolean> {
   if (code === null) return false;
-  if (code !== 0) expect(stderr).toMatch(/SIG(TERM|INT): ended \(.*\)\. The change is made, or not begun/);
+  if (code !== 0)
+    expect(stderr).toMatch(
+      /SIG(TERM|INT): ended \(.*\)\. Nothing is locked\.\nThe change is made, or not begun/,
+    );
   // In that one moment the command may be over already, and hear nothing.
   else if (moment !== 'while the program runs, or Knex after it')
     expect(stdout).toMatch(/came too late: the work is done/);

@@ -19,10 +19,14 @@ const versions: Readonly<Record<string, string>> = {
 };
 
 /** What sends the program to a server. The rest of the tests is about this project's own sides of it. */
-const suites = ['test/cli/states', 'test/server/', 'test/scripts/'];
-const elsewhere = ['test/server/(embedded|harness)', 'test/scripts/(text|squawk)'];
+const suites = ['test/cli/states', 'test/server/', 'test/scripts/', 'test/fire/grants'];
+const elsewhere = ['test/server/(harness|migrator)', 'test/scripts/(text|squawk)'];
 /** With --brief: those in which the versions have differed. */
-const brief = ['test/cli/states', 'test/server/(versions|rules|dependents|relations|partitions|aside|fills)'];
+const brief = [
+  'test/cli/states',
+  'test/server/(versions|rules|dependents|canary|relations|partitions|fills|states-found)',
+  'test/fire/grants',
+];
 
 const project = join(__dirname, '../..');
 const folder = join(project, '.postgres/versions');

@@ -5,7 +5,7 @@ module.exports = {
   ...base,
   rootDir: '../..',
   testMatch: ['<rootDir>/test/server/*.test.ts'],
-  testPathIgnorePatterns: ['client', 'embedded', 'harness', 'plan', 'verify'],
+  testPathIgnorePatterns: ['client', 'harness', 'migrator', 'plan', 'verify'],
   moduleNameMapper: { '^\\.\\.?/(program/)?program$': '<rootDir>/test/mutants/program.ts' },
   testEnvironment: '<rootDir>/test/mutants/environment.js',
   testSequencer: '<rootDir>/test/mutants/sequencer.js',

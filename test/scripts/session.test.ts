@@ -64,7 +64,7 @@ describe.each([
     if (settings) await client.query(settings);
   });
 
-  test('after success, each statement for itself or both in one message', async () => {
+  test('after success', async () => {
     const before = await sessionOf(client);
     for (const script of [add, add, remove, remove]) {
       await client.query(script);
@@ -153,7 +153,7 @@ test('a transaction that is rolled back leaves nothing of the script', async () 
 });
 
 test('under a stricter isolation level: a transaction of its own is READ COMMITTED, one of somebody else is refused', async () => {
-  await client.query("SET default_transaction_isolation = 'repeatable read'; COMMIT");
+  await client.query("SET default_transaction_isolation = 'repeatable read'");
   await client.query('BEGIN');
   const { message, hint } = await client.query(add).then(
     () => ({ message: '', hint: '' }),

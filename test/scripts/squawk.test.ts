@@ -20,8 +20,9 @@ beforeAll(async () => {
     knex = await knexFor(database.url);
     try {
       await loadState(database.client, state);
-      const steps = async (direction: 'up' | 'down') =>
-        (await plan(knex, direction)).rules.flatMap(({ sql }) => (sql === null ? [] : [`${sql};`]));
+      if (state === '0015')
+        await database.client.query('ALTER TABLE user_profiles ADD failed_login_attempts integer');
+      const steps = async (direction: 'up' | 'down') => (await plan(knex, direction)).steps;
       sent.push(...(await steps('up')));
       await up(knex);
       sent.push(...(await steps('down')));

@@ -187,6 +187,11 @@ describe.each(['repeatable read', 'serializable'])('%s by default', (level) => {
   test('Knex: there and back', async () => {
     await loadState(here().client, '0015');
     const before = await schemaOf(here().client);
+    // Before 11 the program may not begin a transaction of another level.
+    if (serverVersion < 11) {
+      await expect(withKnex(latest)).rejects.toThrow("SET default_transaction_isolation = 'read committed'");
+      return;
+    }
     await withKnex(latest);
     expect(await shapeOf(here().client)).toEqual(asDeclared);
     await withKnex((knex) => knex.migrate.down());

@@ -109,21 +109,24 @@ describe.each<[string, Route]>([
     return said;
   };
 
-  test.each<(typeof breaking)[number]>(breaking)('refused: %s', async (_name, statements, words, since = 9) => {
-    if (serverVersion < since) return;
-    await here().client.query(statements);
-    const said = await refused();
-    const [first = '', second = ''] = said.split('\n');
-    expect(first).toMatch(/^user_profiles is left as it was: a write that works would fail from then on: /);
-    expect(first).toMatch(words);
-    expect(second).toMatch(
-      /^Trigger audit, function audit\. The write: UPDATE public\.user_profiles SET id = id, .* WHERE ctid /,
-    );
-    expect(said).toMatch(/\n.*(PL\/pgSQL|SQL) function .*audit/);
-    expect(said).toMatch(/\nMake the trigger work with both shapes, .*MIGRATION_IGNORE_DEPENDENTS=1/);
-    // The old shape is there, and it was no false alarm.
-    await write();
-  });
+  test.each<(typeof breaking)[number]>(breaking)(
+    'refused: %s',
+    async (_name, statements, words, since = 9) => {
+      if (serverVersion < since) return;
+      await here().client.query(statements);
+      const said = await refused();
+      const [first = '', second = ''] = said.split('\n');
+      expect(first).toMatch(/^user_profiles is left as it was: a write that works would fail from then on: /);
+      expect(first).toMatch(words);
+      expect(second).toMatch(
+        /^Trigger audit, function audit\. The write: UPDATE public\.user_profiles SET id = id, .* WHERE ctid /,
+      );
+      expect(said).toMatch(/\n.*(PL\/pgSQL|SQL) function .*audit/);
+      expect(said).toMatch(/\nMake the trigger work with both shapes, .*MIGRATION_IGNORE_DEPENDENTS=1/);
+      // The old shape is there, and it was no false alarm.
+      await write();
+    },
+  );
 
   test('refused: a rule, whose function is named', async () => {
     await here().client.query(`
@@ -219,7 +222,9 @@ describe.each<[string, Route]>([
 test.each(ignoring)('%s: a warning, and the writes fail as was said', async (_, up) => {
   await here().client.query(doing('INSERT INTO audit VALUES (NEW.*)'));
   expect(await up(here())).toContainEqual(
-    expect.stringMatching(/user_profiles: a write fails from now on: INSERT has more expressions .*Trigger audit/s),
+    expect.stringMatching(
+      /user_profiles: a write fails from now on: INSERT has more expressions .*Trigger audit/s,
+    ),
   );
   await expect(write()).rejects.toThrow(tooMany);
 });

@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import type { Client } from 'pg';
@@ -8,9 +6,10 @@ import { policy } from '../../src/program/policy';
 import { run, type Surroundings, surroundings } from '../../src/run';
 import { locksLeft, schemaOf } from '../support/catalog';
 import { connect, databasePerTest, serverVersion } from '../support/database';
-import { beginKnex, knexFor, project } from '../support/knex';
+import { knexFor } from '../support/knex';
+import { scripts } from '../support/routes';
 
-// How often, how long, and what ends it. The program sleeps by itself: nothing of it can be handed in.
+// How often, how long, and what ends it (signals.test.ts has Ctrl-C). The program sleeps by itself.
 const here = databasePerTest('0015');
 const change = checked({ id: '16', table: 'user_profiles', add: { external_id: { type: 'varchar(255)' } } });
 
@@ -66,10 +65,9 @@ test('it is in use: each failed try names who, and sleeps longer; then it is mad
       ).exec(line) ?? [];
     return Number(seconds) * 1_000;
   });
-  const rounding = 50;
   for (const [i, base] of [250, 500, 1_000, 2_000].entries()) {
-    expect(sleeps[i]).toBeGreaterThanOrEqual(base * (1 - policy.jitter) - rounding);
-    expect(sleeps[i]).toBeLessThanOrEqual(base * (1 + policy.jitter) + rounding);
+    expect(sleeps[i]).toBeGreaterThanOrEqual(base * (1 - policy.jitter) - 50);
+    expect(sleeps[i]).toBeLessThanOrEqual(base * (1 + policy.jitter) + 50);
   }
 });
 
@@ -102,7 +100,6 @@ test('it is in use: each failed try names who, and sleeps longer; then it is mad
       await admin.query('SELECT txid_current()');
     }
     await making;
-    // One a sleep: the shortest ones may have been missed.
     expect(snapshots.size).toBeGreaterThanOrEqual(2);
   },
 );
@@ -111,15 +108,12 @@ test('the script makes the same tries', async () => {
   const { client } = here();
   await read();
   const ending: Promise<unknown>[] = [];
-  client.on('notice', ({ message = '' }) => {
+  const onNotice = ({ message = '' }) => {
     lines.push(message);
     if (message.includes(' Try 2; ')) ending.push(other.query('COMMIT'));
-  });
-  try {
-    await client.query(readFileSync(join(project, 'sql/add_security_fields.sql'), 'utf8'));
-  } finally {
-    client.removeAllListeners('notice');
-  }
+  };
+  client.on('notice', onNotice);
+  await scripts.up(here()).finally(() => client.off('notice', onNotice));
   await Promise.all(ending);
   expect(failedTries()[0]).toMatch(
     /^user_profiles is in use: no ACCESS EXCLUSIVE lock in time\. Try 1; .* application 'report'/,
@@ -208,85 +202,6 @@ test("in Knex's transaction: a savepoint a try, and the transaction goes on", as
   expect(await isMade()).toBe(true);
 });
 
-const ended = (signal: string) => new RegExp(`^${signal}: ended.* nothing is locked`, 'is');
-
-describe('a signal', () => {
-  test('while it sleeps', async () => {
-    await read();
-    await expect(attempt(() => process.emit('SIGINT', 'SIGINT'))).rejects.toThrow(ended('SIGINT'));
-    expect(await isMade()).toBe(false);
-    await expectNoLocks();
-  });
-
-  test.each(['SIGINT', 'SIGTERM'] as const)('%s to the command', async (signal) => {
-    await read();
-    const { child, outcome } = beginKnex(['migrate:latest'], { DATABASE_URL: here().url });
-    child.stdout?.on('data', (text: string) => {
-      if (text.includes('Try 1; ')) child.kill(signal);
-    });
-    const { code, stderr } = await outcome;
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(`${signal}: ended`) });
-    expect(stderr).not.toContain('    at ');
-    await expectNoLocks();
-  });
-
-  test('the one after it ends the process, whichever it is', async () => {
-    await read();
-    const before = ['SIGINT', 'SIGTERM'].map((signal) => process.listenerCount(signal));
-    await attempt((tries) => {
-      if (tries > 1) return;
-      process.emit('SIGTERM', 'SIGTERM');
-      expect(['SIGINT', 'SIGTERM'].map((signal) => process.listenerCount(signal))).toEqual(before);
-    }).catch(() => undefined);
-    expect.assertions(1);
-  });
-
-  test('while it waits in line', async () => {
-    await other.query('BEGIN; LOCK user_profiles IN SHARE UPDATE EXCLUSIVE MODE');
-    const timer = setInterval(async () => {
-      if ((await locks()).length > 0) process.emit('SIGTERM', 'SIGTERM');
-    }, 50);
-    await expect(attempt().finally(() => clearInterval(timer))).rejects.toThrow(ended('SIGTERM'));
-    expect(await isMade()).toBe(false);
-    await expectNoLocks();
-  });
-
-  test("in Knex's transaction, on the only connection: nothing goes on in the server", async () => {
-    await read();
-    const transaction = await knex.transaction();
-    await transaction.raw('SELECT FROM user_profiles');
-    const making = attempt(
-      (tries) => (tries === 1 ? process.emit('SIGINT', 'SIGINT') : undefined),
-      {},
-      transaction,
-    );
-    await expect(making).rejects.toThrow(ended('SIGINT'));
-    await transaction.rollback().catch(() => undefined);
-    const failed = failedTries().length;
-    await expectNoLocks();
-    // Long before it would have given up.
-    expect(failed).toBeLessThan(3);
-    expect(await isMade()).toBe(false);
-  });
-
-  test('that comes too late', async () => {
-    const report = (line: string) => {
-      lines.push(line);
-      if (line.includes('ADD COLUMN external_id')) process.emit('SIGINT', 'SIGINT');
-    };
-    // The lines come behind the COMMIT; whether the signal reaches the server before the end is chance.
-    const said = await attempt(undefined, { report }).then(() => lines.at(-1), String);
-    expect(said).toMatch(/SIGINT came too late: the work is done\.|SIGINT: ended/);
-    expect(await isMade()).toBe(true);
-  });
-
-  test('leaves no listener behind', async () => {
-    const before = process.listenerCount('SIGINT');
-    await attempt();
-    expect(process.listenerCount('SIGINT')).toBe(before);
-  });
-});
-
 test('a connection that is cut: what it means, and what to do', async () => {
   await other.query('BEGIN; LOCK user_profiles IN SHARE UPDATE EXCLUSIVE MODE');
   const timer = setInterval(async () => {
@@ -320,8 +235,8 @@ describe('as configured', () => {
 
   test('a deadline of 0 means one try', async () => {
     await read();
-    const { deadline } = surroundings({ MIGRATION_LOCK_DEADLINE: '0' });
-    await expect(attempt(undefined, { deadline })).rejects.toThrow('Given up after 1 tries');
+    const { report: _, ...options } = surroundings({ MIGRATION_LOCK_DEADLINE: '0' });
+    await expect(attempt(undefined, options)).rejects.toThrow('Given up after 1 tries');
   });
 
   test('MIGRATION_QUIET=1 shows nothing', async () => {

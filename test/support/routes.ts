@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
+import type { Client } from 'pg';
 import * as security from '../../migrations/0016_add_security_fields';
 import type { Environment } from '../../src/database/connection';
 import type { Direction, TableChange } from '../../src/table-change';
@@ -71,12 +72,17 @@ async function knexOk({ url }: TestDatabase, command: string): Promise<string[]>
   return stdout.split('\n').filter((line) => line.startsWith('user_profiles: '));
 }
 
-async function sendScript({ client }: TestDatabase, name: string): Promise<string[]> {
+function sendScript({ client }: TestDatabase, name: string): Promise<string[]> {
+  return noticesOf(client, readFileSync(join(project, 'sql', `${name}.sql`), 'utf8'));
+}
+
+/** Sends statements, and gives what the server says meanwhile. */
+export async function noticesOf(client: Client, statements: string): Promise<string[]> {
   const said: string[] = [];
   const onNotice = ({ message }: { message?: string | undefined }) => said.push(message ?? '');
   client.on('notice', onNotice);
   try {
-    await client.query(readFileSync(join(project, 'sql', `${name}.sql`), 'utf8'));
+    await client.query(statements);
     return said;
   } finally {
     client.off('notice', onNotice);

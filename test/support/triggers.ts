@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DatabaseError } from 'pg';
 import type { TestDatabase } from './database';
 import { project } from './knex';
-import { migrate, said } from './routes';
+import { migrate, noticesOf } from './routes';
 
 const audit = `
   CREATE TABLE audit (LIKE user_profiles);
@@ -18,7 +18,8 @@ export const doing = (body: string, when = eachRow, result = 'coalesce(NEW, OLD)
   `${audit} $$ BEGIN ${body}; RETURN ${result}; END $$; ${when}`;
 
 /** The same, once for a statement. */
-export const doingOnce = (body: string, when: string) => doing(body, fire(`${when} FOR EACH STATEMENT`), 'NULL');
+export const doingOnce = (body: string, when: string) =>
+  doing(body, fire(`${when} FOR EACH STATEMENT`), 'NULL');
 
 /** What a refusal says: by Knex one text, by a script in fields. */
 export async function refusal(work: Promise<unknown>): Promise<string> {
@@ -48,7 +49,7 @@ export const ignoring: [string, (database: TestDatabase) => Promise<string[]>][]
       const text = readFileSync(join(project, 'sql/add_security_fields.sql'), 'utf8');
       const knowing = text.replace(/(ignore_dependents CONSTANT .*:= )false/, '$1true');
       expect(knowing).not.toBe(text);
-      return said(client, knowing);
+      return noticesOf(client, knowing);
     },
   ],
 ];
