@@ -129,7 +129,9 @@ export async function send(
 function cancel({ host, port, processID, secretKey }: Connection): void {
   const request = Buffer.alloc(16);
   [16, 80877102, processID, secretKey].forEach((value, i) => request.writeInt32BE(value, i * 4));
-  const socket = host.startsWith('/') ? createConnection(`${host}/.s.PGSQL.${port}`) : createConnection(port, host);
+  const socket = host.startsWith('/')
+    ? createConnection(`${host}/.s.PGSQL.${port}`)
+    : createConnection(port, host);
   socket.on('error', () => undefined).end(request);
 }
 

@@ -18,6 +18,9 @@ beforeAll(() => {
       cwd: project,
     },
   );
+  for (const file of ['frame', 'up', 'down'].map((name) => `src/program/${name}.sql`)) {
+    fs.copyFileSync(join(project, file), join(image, 'dist', file));
+  }
   fs.copyFileSync(join(project, 'package.json'), join(image, 'package.json'));
   const { packages } = JSON.parse(fs.readFileSync(join(project, 'package-lock.json'), 'utf8'));
   for (const [path, { dev, devOptional }] of Object.entries<{ dev?: true; devOptional?: true }>(packages)) {

@@ -173,11 +173,7 @@ test('down: what would stop it is refused, with what helps; indexes and constrai
     down,
     /^user_profiles is left as it was: cannot drop .*column account_locked_until .*because other objects depend on it\nview locked depends on /,
   );
-  await expectRefusal(
-    client,
-    down,
-    /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE /,
-  );
+  await expectRefusal(client, down, /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE /);
   await client.query('DROP VIEW locked');
   await down();
 });

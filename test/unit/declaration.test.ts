@@ -78,6 +78,11 @@ test.each<[string, Partial<Declaration>, string]>([
     { add: { [`${'ü'.repeat(31)}xx`]: { type: 'text' } } },
     `the name "${'ü'.repeat(31)}xx" has 64 bytes: 1 to 63 are possible`,
   ],
+  [
+    'an end that every migration has',
+    { knex: { migration: '0016_x', endsWith: '' } },
+    'knex.endsWith, or knex.migration, is empty: every migration ends like that',
+  ],
   ['no name', { add: { '': { type: 'text' } } }, 'the name "" has 0 bytes: 1 to 63 are possible'],
   [
     'a table without room for the names of its archives',
