@@ -124,7 +124,7 @@ DECLARE
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
   ours CURSOR (name pg_catalog.text) FOR
-    SELECT c.oid, s.sql_name, format(
+    SELECT c.oid, s.sql_name, coalesce(o.is_trusted, true) AS is_trusted, format(
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
              'ALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
@@ -134,10 +134,12 @@ DECLARE
               JOIN pg_roles me ON me.oid = d.defaclrole AND me.rolname = current_user
               WHERE d.defaclobjtype = 'r'), this.owner) AS closing
     FROM (SELECT name) w (name)
-    LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+    LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
+        SELECT c.relowner = this.owner_oid
+          OR NOT this.owner_super AND pg_has_role(this.owner_oid, c.relowner, 'USAGE')) o (is_trusted))
       ON c.relname = w.name AND c.relkind = 'r'
         AND (n.nspname = this.schema
-          OR obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
+          OR o.is_trusted AND obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
     CROSS JOIN LATERAL (SELECT format('%I.%I', coalesce(n.nspname, this.schema), w.name)) s (sql_name)
     ORDER BY n.nspname <> this.schema LIMIT 1;
 
@@ -170,11 +172,11 @@ DECLARE
            coalesce(bool_or(pid IS NOT NULL AND usename IS NULL), false) AS is_vacuum
     FROM holder;
 
-  -- The write that is tried: one row to itself.
+  -- The write that is tried: one row to itself, the first by its key.
   writes CURSOR FOR
     SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
-                  '(SELECT ctid FROM %1$s LIMIT 1 FOR UPDATE SKIP LOCKED)',
-                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', '))
+                  '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)',
+                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', '), this.in_order)
     FROM pg_attribute a
     WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
@@ -203,10 +205,8 @@ BEGIN
     END IF;
     IF alone THEN
       SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock
-      -- Behind the lock it looks again without a new plan; it ends soon after a client that was killed.
+      -- To look again, behind the lock, without a new plan.
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
-      PERFORM set_config('client_connection_check_interval', '1s', true)
-      WHERE version_num >= 140000 AND version() ~ 'linux';
     END IF;
     failure := NULL;
     doing := NULL;
@@ -221,7 +221,8 @@ BEGIN
       -- 1. The table, and its key: the primary key; where children inherit, with the table that has the row.
       SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
              c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table,
-             pg_has_role(o.oid, 'USAGE') AS is_own,
+             o.oid AS owner_oid, o.rolsuper AS owner_super, pg_has_role(o.oid, 'USAGE') AS is_own,
+             c.xmin::text AS version, coalesce(' ORDER BY ' || k.names, '') AS in_order,
              c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, false AS has_rows,
              CASE WHEN has_children THEN 'archived_from, ' ELSE '' END || k.names AS key,
              CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END
@@ -286,7 +287,10 @@ BEGIN
       -- An autovacuum gives way after deadlock_timeout, but CREATE INDEX CONCURRENTLY, which waits for our
       -- snapshot, would then be killed. An ALTER TABLE after an UPDATE would meet its pending trigger events.
       asked := clock_timestamp();
-      IF NOT dry THEN
+      IF dry THEN
+        lock_mode := 'ACCESS SHARE';
+        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
+      ELSE
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
                        extract(epoch FROM current_setting('deadlock_timeout')::interval
                                * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
@@ -294,6 +298,15 @@ BEGIN
         FOREACH relation IN ARRAY relations LOOP
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
+        -- While it waited another table may have taken the name, or this one have got another owner.
+        PERFORM set_config('search_path', found_path, true);
+        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
+        INTO relation;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        IF relation IS DISTINCT FROM target
+          OR this.version IS DISTINCT FROM (SELECT xmin::text FROM pg_class WHERE oid = target) THEN
+          RAISE SQLSTATE 'TC001'; -- look again
+        END IF;
       END IF;
       IF this.is_own AND NOT this.is_forced THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
@@ -322,7 +335,7 @@ BEGIN
         holding   pg_catalog.text[] := '{}'; -- for each that is dropped: whether a row has a value in it
         sets      pg_catalog.text[] := '{}'; -- columns that get values back: SET ...,
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
-        nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive
+        nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
@@ -443,7 +456,8 @@ BEGIN
               sets := sets || format('%I = %s', col.name, line);
               matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
                                            col.name, line);
-              nulls := nulls || format('%I = NULL', col.name);
+              nulls := nulls || format('%I = CASE WHEN %s THEN NULL ELSE a.%1$I END', col.name,
+                                       matches[cardinality(matches)]);
             END IF;
             IF col.fill IS DISTINCT FROM col.wanted_value THEN
               later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col.name,
@@ -540,10 +554,12 @@ BEGIN
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
             UNION ALL
-            SELECT format('%s belongs to %I, and %s to %I. As a superuser, or as its owner where that is a '
-                          'member of %4$I: ALTER TABLE %1$s OWNER TO %4$I;', oid::regclass,
-                          pg_get_userbyid(relowner), this.sql_name, this.owner)
-            FROM pg_class WHERE oid IN (before.oid, kept.oid) AND NOT pg_has_role(relowner, 'USAGE')
+            SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
+                          'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
+                          'TO %3$I; otherwise rename it.', ours.sql_name, this.sql_name, this.owner)
+            FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
+              ours (sql_name, is_trusted)
+            WHERE NOT is_trusted
           LOOP
             conflicts := conflicts || line;
           END LOOP;
@@ -561,7 +577,7 @@ BEGIN
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-            CROSS JOIN LATERAL replace(encode(t.tgargs, 'escape'), '\000', ' ') arguments
+            CROSS JOIN LATERAL replace(encode(t.tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL concat(p.prosrc, ' ', arguments) whole
             WHERE t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal AND whole ~* g.word
               AND NOT coalesce(position(g.other IN whole) > 0, false)
@@ -631,12 +647,13 @@ BEGIN
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
                     array_to_string(sets, ', '), kept.sql_name, this.matches), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
-            [format(CASE WHEN cardinality(sets) + cardinality(this.key_columns) = (
-                      SELECT count(*) FROM pg_attribute
-                      WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped)
-                    THEN 'DELETE FROM %1$s a USING %2$s t WHERE %4$s'
-                    ELSE 'UPDATE %1$s a SET %3$s FROM %2$s t WHERE %4$s' END, kept.sql_name, this.sql_name,
-                    array_to_string(nulls, ', '), array_to_string(this.matches || matches, ' AND ')), NULL],
+            [format('DELETE FROM %s a USING %s t WHERE %s', kept.sql_name, this.sql_name,
+                    array_to_string(this.matches || matches, ' AND ')),
+             CASE WHEN cardinality(sets) + cardinality(this.key_columns) <> (
+               SELECT count(*) FROM pg_attribute
+               WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped) THEN 'SELECT false' END],
+            [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
+                    this.sql_name, this.matches), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
@@ -681,6 +698,11 @@ BEGIN
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;
+            GET DIAGNOSTICS touched = ROW_COUNT;
+            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+            IF pass = 1 AND touched = 0 AND this.has_rows THEN
+              RAISE lock_not_available; -- the row is gone: once more
+            END IF;
             RAISE SQLSTATE 'TC000';
           EXCEPTION
             WHEN SQLSTATE 'TC000' THEN -- it works, and is undone

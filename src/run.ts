@@ -49,6 +49,7 @@ export async function run(
   direction: Direction,
   around: Surroundings = surroundings(),
 ): Promise<void> {
+  const heard = interruption();
   const own = ownClient(knex);
   // Opened while the first connection still looks.
   const opening = own.acquireConnection().catch((error: Error) => error);
@@ -68,12 +69,13 @@ export async function run(
       } else {
         connection = opened;
       }
-      await send(connection, batch, program(change, direction, around), around.report);
+      await send(connection, batch, program(change, direction, around), around.report, notBegun, heard);
       await batch.query(endBatch, [JSON.stringify(rows[0]?.settings)]);
     });
   } catch (error) {
     throw explained(error);
   } finally {
+    heard.stopListening();
     const opened = await opening;
     if (!(opened instanceof Error)) await own.releaseConnection(opened);
     // Knex has work to do while the server ends the connection.
@@ -81,44 +83,64 @@ export async function run(
   }
 }
 
+/** The first SIGINT or SIGTERM that comes, and what it does then. A second one ends the process. */
+export interface Interruption {
+  signal: NodeJS.Signals | undefined;
+  act: () => void;
+  readonly stopListening: () => void;
+}
+
+/** Begins to listen. */
+export function interruption(): Interruption {
+  const onSignal = (signal: NodeJS.Signals) => {
+    heard.signal = signal;
+    heard.stopListening();
+    heard.act();
+  };
+  const heard: Interruption = {
+    signal: undefined,
+    act: () => undefined,
+    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  return heard;
+}
+
+const notBegun =
+  'The change is made, or not begun; NULLs that were filled stay filled. The same command again goes on from there.';
+
 /**
- * Sends statements by the simple protocol, reports each notice, and ends them at SIGINT or SIGTERM: a second signal
- * ends the process.
+ * Sends statements by the simple protocol, reports each notice, and ends them where it is interrupted.
  *
  * @param batch another connection, or the same where there is none
  * @param left what state things are in after an interruption
+ * @throws UserError after an interruption, and what the server throws
  */
 export async function send(
   connection: Connection,
   batch: Connection,
   statements: string,
   report: (line: string) => void,
-  left = 'The change is made, or not begun; NULLs that were filled stay filled. The same command again goes on from there.',
+  left = notBegun,
+  heard = interruption(),
 ): Promise<void> {
-  let interrupted: NodeJS.Signals | undefined;
-  const onSignal = (signal: NodeJS.Signals) => {
-    interrupted = signal;
-    stopListening();
-    cancel(connection);
-  };
-  const stopListening = () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  const ended = (why: string) =>
+    new UserError(`${heard.signal}: ended (${why}). Nothing is locked.\n${left}`);
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   connection.on('notice', onNotice);
   const stopWatching = watch(connection, batch);
   try {
+    if (heard.signal) throw ended('before it began');
+    heard.act = () => cancel(connection);
     await connection.query(statements);
-    if (interrupted) report(`${interrupted} came too late: the work is done.`);
+    if (heard.signal) report(`${heard.signal} came too late: the work is done.`);
   } catch (error) {
-    if (!interrupted) throw error;
-    throw new UserError(
-      `${interrupted}: ended (${(error as DatabaseError).message}). Nothing is locked.\n${left}`,
-    );
+    throw heard.signal && !(error instanceof UserError) ? ended((error as DatabaseError).message) : error;
   } finally {
     stopWatching();
     connection.off('notice', onNotice);
-    stopListening();
+    heard.stopListening();
   }
 }
 
@@ -128,7 +150,7 @@ export async function send(
  */
 function cancel({ host, port, processID, secretKey }: Connection): void {
   const request = Buffer.alloc(16);
-  [16, 80877102, processID, secretKey].forEach((value, i) => request.writeInt32BE(value, i * 4));
+  for (const [i, value] of [16, 80877102, processID, secretKey].entries()) request.writeInt32BE(value, i * 4);
   const socket = host.startsWith('/')
     ? createConnection(`${host}/.s.PGSQL.${port}`)
     : createConnection(port, host);

@@ -1,7 +1,8 @@
 // What the catalog tells beyond what the program itself says. Each query gives lines; $1 is the table's oid, and $2 the
 // statements that would be sent.
 
-const tree = `
+/** The table and all below it. */
+export const tree = `
 tree (oid) AS (
   SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
 )`;
@@ -53,6 +54,9 @@ SELECT format('before PostgreSQL 11 a column with a default rewrites the table, 
               pg_size_pretty(pg_table_size($1::oid))) AS line
 WHERE current_setting('server_version_num')::integer < 110000 AND $2::text ~ 'ADD COLUMN [^\\n]* DEFAULT'
 UNION ALL
+SELECT format('only %s more columns are possible: a table has 1,600 numbers, and dropped columns keep theirs', 1600 - max(attnum))
+FROM pg_attribute WHERE attrelid = $1 HAVING max(attnum) > 1500
+UNION ALL
 SELECT format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.names[1])
 FROM regexp_matches($2, '(?:DROP|RENAME) COLUMN "?(\\w+)"?(?: TO "?(\\w+))?', 'g') g (names)
 JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.names[1] || '\\M') AND NOT coalesce(p.prosrc ~* ('\\m' || g.names[2] || '\\M'), false)
@@ -76,7 +80,7 @@ WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
   AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', $1::oid),
                    false, false, '')::text LIKE '%<row%'`;
 
-/** CHECK constraints over columns that the application writes ($2, as JSON), into all but some ($3) NULL as well. */
+/** CHECK constraints over columns that the application writes ($2), into all but some ($3) NULL as well. */
 export const checks = `
 SELECT a.attname AS name, is_not_null AS "isCertain",
        format(CASE WHEN is_not_null THEN 'constraint %s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
@@ -85,7 +89,8 @@ SELECT a.attname AS name, is_not_null AS "isCertain",
 FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
 CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
-WHERE k.conrelid = $1 AND k.contype = 'c' AND $2::jsonb ? a.attname::text AND NOT (is_not_null AND $3::jsonb ? a.attname::text)`;
+WHERE k.conrelid = $1 AND k.contype = 'c' AND a.attname::text = ANY ($2::text[])
+  AND NOT (is_not_null AND a.attname::text = ANY ($3::text[]))`;
 
 /**
  * Who holds a transaction on the table or a part of it, or has changed the catalog's row of it (GRANT before 18). A query
@@ -104,3 +109,18 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
   l.relation IN (SELECT oid FROM tree) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree ON tree.oid = c.oid
                          UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))`;
+
+/** Which the application's own words ($2 its app and $3 migration for Django, $4 a column, $5 once, and $6 its type) want. */
+export const hints = `
+SELECT format('Django has not recorded its own migration. So that it does not try again: python manage.py migrate %s %s --fake',
+              $2::text, $3::text) AS line
+FROM pg_class c JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relname = 'django_migrations'
+-- By query_to_xml, because it may not be there.
+WHERE c.oid = $1 AND $2 <> '' AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
+  'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, $2, $3), false, false, '')::text NOT LIKE '%<row%'
+UNION ALL
+SELECT format('%s is %s, as %s was; the application''s model says %s. All works but saving an empty string. At a quiet hour, as '
+              'it rewrites the table: ALTER TABLE %s ALTER COLUMN %1$I TYPE %4$s;',
+              attname, atttypid::regtype, $5::text, $6::text, attrelid::regclass)
+FROM pg_attribute
+WHERE attrelid = $1 AND attname = $4 AND atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::text <> $6`;

@@ -1,8 +1,8 @@
 import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { type Direction, tableName } from '../program/program';
-import { checks, conflicts, holders, warnings } from './advice';
-import { looking } from './looking';
+import { checks, conflicts, holders, tree, warnings } from './advice';
+import { type Line, looking } from './looking';
 import { type KnexRecord, recordedTooEarly, recordOf } from './record';
 
 /** What the program says in a dry run. */
@@ -39,15 +39,15 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
   const written = [...columns.map(({ name }) => name), ...(rename ? [rename.from, rename.to] : [])];
   const required = columns.flatMap(({ name, notNull }) => (notNull ? [name] : []));
   return looking(knex, change, direction, async ({ database, rows, ...found }) => {
-    const ask = async (query: string, ...values: string[]) =>
-      (await rows<{ line: string }>(query, ...values)).map(({ line }) => line);
+    const ask = async (...query: Parameters<typeof rows>) => (await rows(...query)).map(({ line }) => line);
     const steps = found.steps.join('\n');
-    const checked = await ask(checks, JSON.stringify(written), JSON.stringify(required));
-    const [{ left, ...size } = { bytes: 0, rows: 0, left: null }] = await rows<Size>(sizes);
+    const checked = await ask(checks, written, required);
+    const [size = { bytes: 0, rows: 0 }] = await rows<Line & Pick<Plan, 'bytes' | 'rows'>>(sizes);
     const plan: Omit<Plan, 'lines'> = {
       direction,
       table: tableName(change),
-      ...size,
+      bytes: size.bytes,
+      rows: size.rows,
       ...found,
       conflicts: [...(await ask(conflicts, steps)), ...(found.refusal === null ? [] : [found.refusal])],
       warnings: [
@@ -58,27 +58,20 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
       holders: (await ask(holders))[0] ?? null,
       ...record,
     };
-    return { ...plan, lines: [database, ...linesOf(plan, left)] };
+    return { ...plan, lines: [database, ...linesOf(plan)] };
   });
 }
 
-type Size = Pick<Plan, 'bytes' | 'rows'> & { readonly left: string | null };
-
-/** A table has 1,600 numbers for its columns, and dropped columns keep theirs. */
 const sizes = `
-WITH RECURSIVE tree (oid) AS (
-  SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-)
-SELECT sum(pg_relation_size(c.oid))::float8 AS bytes, sum(greatest(c.reltuples, 0))::float8 AS rows,
-       (SELECT CASE WHEN max(attnum) > 1500 THEN format('; only %s more columns are possible', 1600 - max(attnum)) END
-        FROM pg_attribute WHERE attrelid = $1) AS left
-FROM tree JOIN pg_class c ON c.oid = tree.oid`;
+WITH RECURSIVE ${tree}
+SELECT sum(pg_relation_size(c.oid))::float8 AS bytes, sum(greatest(c.reltuples, 0))::float8 AS rows
+FROM pg_class c JOIN tree ON tree.oid = c.oid`;
 
-function linesOf(plan: Omit<Plan, 'lines'>, left: string | null): string[] {
+function linesOf(plan: Omit<Plan, 'lines'>): string[] {
   const { direction, table, bytes, rows, steps, notes, recorded, knexLock } = plan;
   const indented = (text: string) => text.replaceAll('\n', '\n  ');
   return [
-    `${table}: ${rows > 0 ? `about ${rows.toLocaleString('en')} rows` : 'rows not counted yet'}, ${(bytes / 1024 / 1024).toFixed(1)} MB${left ?? ''}`,
+    `${table}: ${rows > 0 ? `about ${rows.toLocaleString('en')} rows` : 'rows not counted yet'}, ${(bytes / 1024 / 1024).toFixed(1)} MB`,
     ...plan.conflicts.map((conflict) => `conflict: ${indented(conflict)}`),
     ...plan.warnings.map((warning) => `warning: ${indented(warning)}`),
     ...notes,

@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import { explained, withConnection } from '../connection';
+import { explained } from '../connection';
 import type { Change } from '../declaration';
 import type { Direction } from '../program/program';
 import { tried } from './looking';
@@ -9,7 +9,7 @@ export interface Rehearsal {
   readonly direction: Direction;
   /** Why it would be refused, and what to do; null where it would be done. */
   readonly refusal: string | null;
-  /** What it said: statements that it sent, warnings, and whom it waited for. */
+  /** What it said: the statements that it sent, and warnings. */
   readonly said: readonly string[];
   /** All of this for a reader. */
   readonly lines: readonly string[];
@@ -17,8 +17,7 @@ export interface Rehearsal {
 
 /** @see TableChange.rehearse */
 export async function rehearsalOf(knex: Knex, change: Change, direction: Direction): Promise<Rehearsal> {
-  const rehearsal = withConnection(knex, (connection) => tried(knex, connection, change, direction));
-  const { said, refusal } = await rehearsal.catch((error) => {
+  const { said, refusal } = await tried(knex, change, direction).catch((error) => {
     throw explained(error);
   });
   const verdict = refusal === null ? 'It would be done.' : `It would be refused: ${refusal}`;

@@ -1,9 +1,8 @@
 import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { tableName } from '../program/program';
-import { name as quoted } from '../program/text';
-import { checks } from './advice';
-import { looking } from './looking';
+import { checks, hints } from './advice';
+import { type Line, looking } from './looking';
 import { type KnexRecord, recordedTooEarly, recordOf } from './record';
 
 /** How the table compares with the declaration. */
@@ -37,40 +36,34 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   return looking(knex, change, 'up', async ({ database, steps, refusal, rows }) => {
     const clauses = steps.flatMap(clausesOf);
     // A line for each conflict; most begin with a column.
-    const refusals = refusal?.split('\n') ?? [];
-    const refused = names.flatMap((name) =>
-      refusals.flatMap((line) => (line.startsWith(`${name} is `) ? [{ name, line }] : [])),
-    );
-    const found = await rows<{ name: string; shape: string }>(shapes);
-    const checked = await rows<Line & { isCertain: boolean }>(
-      checks,
-      JSON.stringify(names),
-      JSON.stringify(required),
-    );
-    const differences = [...clauses, ...refused, ...checked.filter(({ isCertain }) => isCertain)];
+    const refusals = (refusal?.split('\n') ?? []).map((line) => ({
+      name: names.find((name) => line.startsWith(`${name} is `)) ?? '',
+      line,
+    }));
+    const checked = await rows<Line & { isCertain: boolean }>(checks, names, required);
+    const hinted = [django?.app, django?.migration, rename?.to, rename?.from, rename?.type];
+    const differences = [...clauses, ...refusals, ...checked.filter(({ isCertain }) => isCertain)];
+    const found = await rows(shapes);
     const columns = [...names, ...(rename ? [rename.from] : [])].map((name) => ({
       name,
-      found: found.find((column) => column.name === name)?.shape ?? null,
-      differs: differences.filter((difference) => difference.name === name).map(({ line }) => line),
+      found: found.find((column) => column.name === name)?.line ?? null,
+      differs: differences.flatMap((difference) => (difference.name === name ? [difference.line] : [])),
     }));
-    const missing = role === undefined ? [] : await rows<Line>(privileges, role, JSON.stringify(names));
+    const missing = role === undefined ? [] : await rows(privileges, role, names);
     const isMade = steps.length === 0 && refusal === null;
     const isRight = isMade && differences.length === 0;
     const result = {
       asDeclared: isRight && missing.length === 0,
       columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
       left: [
-        ...refusals.filter((line) => !refused.some((conflict) => conflict.line === line)),
+        ...refusals.flatMap(({ name, line }) => (name === '' ? [line] : [])),
         ...(clauses.length > 0 ? [] : steps),
       ],
       recorded,
       withoutPrivilege: missing.map(({ name }) => name),
       hints: [
         ...new Set(checked.flatMap(({ isCertain, line }) => (isCertain ? [] : [line]))),
-        ...(django ? await rows<Line>(djangoRecord, django.app, django.migration) : []).map(
-          ({ line }) => line,
-        ),
-        ...typeHint(columns, change),
+        ...(await rows(hints, ...hinted.map((value = '') => value))).map(({ line }) => line),
       ],
     };
     const width = Math.max(...result.columns.map(({ name }) => name.length));
@@ -91,12 +84,6 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   });
 }
 
-interface Line {
-  /** Of a column. */
-  readonly name: string;
-  readonly line: string;
-}
-
 /** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
 function clausesOf(statement: string): Line[] {
   const subcommand =
@@ -110,7 +97,7 @@ function clausesOf(statement: string): Line[] {
 /** Type, nullability and default of each column, as text. */
 const shapes = `
 SELECT a.attname AS name, concat(format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END,
-                                 ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS shape
+                                 ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS line
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`;
 
@@ -120,28 +107,10 @@ SELECT a.attname AS name,
        format('%I may not read and write %I: GRANT SELECT (%2$I), INSERT (%2$I), UPDATE (%2$I) ON %s TO %1$I;',
               $2::text, a.attname, a.attrelid::regclass) AS line
 FROM pg_attribute a
-WHERE a.attrelid = $1 AND $3::jsonb ? a.attname::text AND NOT (
+WHERE a.attrelid = $1 AND a.attname::text = ANY ($3::text[]) AND NOT (
   has_column_privilege($2, a.attrelid, a.attnum, 'SELECT') AND has_column_privilege($2, a.attrelid, a.attnum, 'INSERT')
   AND has_column_privilege($2, a.attrelid, a.attnum, 'UPDATE'))
 ORDER BY a.attnum`;
-
-/** Django's own table beside this one; by query_to_xml, because it may not be there. */
-const djangoRecord = `
-SELECT format('Django has not recorded its own migration. So that it does not try again: python manage.py migrate %s %s --fake',
-              $2::text, $3::text) AS line
-FROM pg_class c JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relname = 'django_migrations'
-WHERE c.oid = $1 AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
-  'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, $2, $3), false, false, '')::text NOT LIKE '%<row%'`;
-
-function typeHint(columns: Verification['columns'], change: Change): string[] {
-  const { rename } = change;
-  const [type = ''] = columns.find(({ name }) => name === rename?.to)?.found?.split(' ') ?? [];
-  if (!rename || !/^jsonb?$/.test(type) || type === rename.type) return [];
-  return [
-    `${rename.to} is ${type}, as ${rename.from} was; the application's model says ${rename.type}. All works but saving an empty ` +
-      `string. At a quiet hour, as it rewrites the table: ALTER TABLE ${tableName(change)} ALTER COLUMN ${quoted(rename.to)} TYPE ${rename.type};`,
-  ];
-}
 
 function recordLine(recorded: Verification['recorded'], isMade: boolean): string {
   if (recorded) return isMade ? `✓ recorded by Knex as ${recorded}` : `✗ ${recordedTooEarly(recorded)}`;

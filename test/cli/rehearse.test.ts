@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { rehearse } from '../../migrations/0016_add_security_fields';
 import { everythingIn } from '../support/catalog';
 import { connect, databasePerTest, urlWith } from '../support/database';
-import { knexFor, projectCommand } from '../support/knex';
+import { begin, knexFor, projectCommand } from '../support/knex';
 import { functions } from '../support/routes';
 
 const here = databasePerTest('0015');
@@ -75,6 +75,24 @@ test('could not try, in use until the deadline: exit code 2, and by whom', async
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(stderr).toMatch(/^user_profiles is in use: no ACCESS EXCLUSIVE lock in time\nHeld by pid \d+/);
   expect(stderr).not.toMatch(/^\s+at /m);
+});
+
+test('in use for a while: each wait is said at once', async () => {
+  const other = await connect(here().url);
+  await other.query('BEGIN; SELECT FROM user_profiles');
+  const { child, outcome } = begin(
+    process.execPath,
+    ['-r', 'ts-node/register', 'src/commands/rehearse.ts', '--json'],
+    { DATABASE_URL: here().url },
+  );
+  await new Promise((resolve) => child.stderr?.once('data', resolve));
+  await other.query('COMMIT');
+  await other.end();
+  const { code, stdout, stderr } = await outcome;
+  expect(stderr).toMatch(
+    /^user_profiles is in use: no ACCESS EXCLUSIVE lock in time\. Try 1; the next one in [\d.]+ s\. Held/,
+  );
+  expect({ code, refusal: JSON.parse(stdout).refusal }).toEqual({ code: 0, refusal: null });
 });
 
 test.each([

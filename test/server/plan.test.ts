@@ -64,10 +64,11 @@ test('size and rows; that columns run out only where they do', async () => {
     direction: 'up',
   });
   expect(lines[1]).toBe('user_profiles: about 20 rows, 0.0 MB');
+  expect((await plan(knex)).warnings).toEqual([]);
   // A dropped column keeps its number.
   await client.query(`DO $$ BEGIN FOR n IN 1 .. 1500 LOOP
     ALTER TABLE user_profiles ADD COLUMN x text; ALTER TABLE user_profiles DROP COLUMN x; END LOOP; END $$`);
-  expect((await plan(knex)).lines[1]).toMatch('0.0 MB; only 86 more columns are possible');
+  expect((await plan(knex)).warnings).toEqual([expect.stringMatching(/^only 86 more columns are possible/)]);
 });
 
 test('conflicts, each with what to do; whoever may not alter still sees the plan', async () => {
