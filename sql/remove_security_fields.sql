@@ -2,8 +2,9 @@
 -- What      Brings the table back to the shape that add_security_fields.sql or Knex found. Columns that were
 --           there stay, with their values. Without user_profiles_0016_before it changes nothing.
 -- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
---           One statement: all or nothing, and safe to repeat. It prints each statement that it has sent, or
---           "nothing to do". psql ends with 0 when it is done, with 3 when it was refused or gave up.
+--           One statement, safe to repeat. All or nothing, but for NULLs of a large table, which are filled
+--           before. It prints each statement that it has sent, or "nothing to do". psql ends with 0 when it
+--           is done, with 3 when it was refused or gave up.
 -- Try       -c "SET table_change.dry = 'on'" before -f: it prints what it would send, locks and changes
 --           nothing, on a standby too. -c BEGIN before -f, -c ROLLBACK behind it: it does all, with all
 --           locks, and takes it back.
@@ -57,7 +58,6 @@ DECLARE
   jitter        CONSTANT float := 0.25; -- a sleep is longer or shorter by up to this share
   batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
-  rewrite_limit CONSTANT integer := 16777216; -- bytes: a larger table is not rewritten
   knowingly CONSTANT pg_catalog.text :=
     'MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   ignore_dependents CONSTANT boolean := false; -- go on though writes would fail, or secrets leak
@@ -178,9 +178,10 @@ DECLARE
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
       AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   BEGIN
-    dry := pg_catalog.current_setting('table_change.dry')::boolean;
-  EXCEPTION WHEN undefined_object OR invalid_text_representation THEN NULL; -- not set
+    dry := coalesce(nullif(current_setting('table_change.dry'), ''), 'off');
+  EXCEPTION WHEN undefined_object THEN NULL; -- not set
   END;
 
   LOOP
@@ -288,9 +289,9 @@ BEGIN
         EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
       ELSE
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       extract(epoch FROM current_setting('deadlock_timeout')::interval
-                               * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
-                               + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000);
+                       ceil(extract(epoch FROM current_setting('deadlock_timeout')::interval
+                                    * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
+                                    + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000));
         FOREACH relation IN ARRAY relations LOOP
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
@@ -492,7 +493,7 @@ BEGIN
                            col.wanted_type, col.collate_as);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            IF col.kind = 'text' AND touched <= rewrite_limit THEN
+            IF col.kind = 'text' AND touched <= 16777216 THEN -- bytes
               -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
@@ -573,7 +574,8 @@ BEGIN
           LOOP
             line := format(CASE WHEN col.is_ours AND col.arguments ~ col.word
               THEN 'trigger %s on %s: its argument names %s, and does not follow the rename'
-              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail from then on' END,
+              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail or pass over it '
+                'from then on' END,
               col.tgname, col.on_table, col.name, col.function);
             IF NOT ignore_dependents AND (CASE WHEN col.is_ours
               THEN col.arguments ~ col.word
@@ -715,9 +717,10 @@ BEGIN
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
             WHEN OTHERS THEN
-              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT;
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = TABLE_NAME;
               is_known := pass = 1 OR ignore_dependents;
-              broken := ARRAY[
+              -- Not where its own NOT NULL, which is NOT VALID again, meets a NULL of before.
+              broken := CASE WHEN SQLSTATE <> '23502' OR line <> this.name THEN ARRAY[
                 CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE)
                      ELSE SQLERRM END, -- of these the server's own words may show the value
                 concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
@@ -727,7 +730,7 @@ BEGIN
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
                             OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
-                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
+                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))] END;
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all

@@ -104,19 +104,21 @@ export async function tried(
   }
 }
 
-/** Works in a transaction, or in a savepoint of the caller's, and takes it back. */
+/** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
 async function undone<R>(
   knex: Knex,
   settings: string,
   work: (connection: Connection) => Promise<R>,
 ): Promise<R> {
-  const transaction = await knex.transaction({ isolationLevel: 'read committed' });
-  try {
-    return await withConnection(transaction, async (connection) => {
-      await connection.query(settings);
-      return work(connection);
-    });
-  } finally {
-    await transaction.rollback().catch(() => undefined);
-  }
+  const [begin, end] = knex.isTransaction
+    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
+    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
+  return withConnection(knex, async (connection) => {
+    await connection.query(`${begin}; ${settings}`);
+    try {
+      return await work(connection);
+    } finally {
+      await connection.query(end).catch(() => undefined);
+    }
+  });
 }

@@ -58,7 +58,7 @@
                            col.wanted_type, col.collate_as);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            IF col.kind = 'text' AND touched <= rewrite_limit THEN
+            IF col.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
               -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN

@@ -12,7 +12,6 @@ DECLARE
   jitter        CONSTANT float := {{jitter}}; -- a sleep is longer or shorter by up to this share
   batch         CONSTANT integer := {{batch}}; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := {{batchFrom}}; -- bytes: a smaller table is filled behind the lock
-  rewrite_limit CONSTANT integer := {{rewriteLimit}}; -- bytes: a larger table is not rewritten
   knowingly CONSTANT pg_catalog.text :=
     'MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   ignore_dependents CONSTANT boolean := {{ignoreDependents}}; -- go on though writes would fail, or secrets leak
@@ -133,9 +132,10 @@ DECLARE
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
       AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   BEGIN
-    dry := pg_catalog.current_setting('table_change.dry')::boolean;
-  EXCEPTION WHEN undefined_object OR invalid_text_representation THEN NULL; -- not set
+    dry := coalesce(nullif(current_setting('table_change.dry'), ''), 'off');
+  EXCEPTION WHEN undefined_object THEN NULL; -- not set
   END;
 
   LOOP
@@ -243,9 +243,9 @@ BEGIN
         EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
       ELSE
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       extract(epoch FROM current_setting('deadlock_timeout')::interval
-                               * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
-                               + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000);
+                       ceil(extract(epoch FROM current_setting('deadlock_timeout')::interval
+                                    * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
+                                    + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000));
         FOREACH relation IN ARRAY relations LOOP
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
@@ -475,7 +475,8 @@ BEGIN
           LOOP
             line := format(CASE WHEN col.is_ours AND col.arguments ~ col.word
               THEN 'trigger %s on %s: its argument names %s, and does not follow the rename'
-              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail from then on' END,
+              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail or pass over it '
+                'from then on' END,
               col.tgname, col.on_table, col.name, col.function);
             IF NOT ignore_dependents AND (CASE WHEN col.is_ours
               THEN col.arguments ~ col.word
@@ -599,9 +600,10 @@ BEGIN
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
             WHEN OTHERS THEN
-              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT;
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = TABLE_NAME;
               is_known := pass = 1 OR ignore_dependents;
-              broken := ARRAY[
+              -- Not where its own NOT NULL, which is NOT VALID again, meets a NULL of before.
+              broken := CASE WHEN SQLSTATE <> '23502' OR line <> this.name THEN ARRAY[
                 CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE)
                      ELSE SQLERRM END, -- of these the server's own words may show the value
                 concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
@@ -611,7 +613,7 @@ BEGIN
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
                             OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
-                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))];
+                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))] END;
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all

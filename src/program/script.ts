@@ -32,8 +32,9 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
     [
       'Run',
       run(direction),
-      `One statement: all or nothing, and safe to repeat. It prints each statement that it has sent, or "nothing to
-      do". psql ends with 0 when it is done, with 3 when it was refused or gave up.`,
+      `One statement, safe to repeat. All or nothing, but for NULLs of a large table, which are filled before. It
+      prints each statement that it has sent, or "nothing to do". psql ends with 0 when it is done, with 3 when it
+      was refused or gave up.`,
     ],
     [
       'Try',

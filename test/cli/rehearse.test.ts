@@ -118,6 +118,7 @@ test('in a transaction of the caller, which goes on', async () => {
     );
     expect(rows).toEqual([{ phone: '1', is_null: false }]);
   } finally {
+    if (!transaction.isCompleted()) await transaction.rollback();
     await knex.destroy();
   }
 });

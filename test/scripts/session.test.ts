@@ -80,7 +80,11 @@ describe.each([
       for (const script of [add, remove]) await client.query(script);
       expect(await sessionOf(client)).toEqual(before);
       expect(
-        (await client.query("SELECT FROM pg_locks WHERE locktype = 'relation' AND mode ~ 'Exclusive'")).rows,
+        (
+          await client.query(
+            "SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode ~ 'Exclusive'",
+          )
+        ).rows,
       ).toEqual([]);
     }
     await client.query('COMMIT');

@@ -40,9 +40,9 @@ describe('column numbers', () => {
   test('each time that it is done takes eight; plan counts them, and the server refuses the last time', async () => {
     await leave(27);
     for (const left of [27, 19, 11]) {
-      const { conflicts, lines } = await planned();
+      const { conflicts, warnings } = await planned();
       expect(conflicts).toEqual([]);
-      expect(lines[1]).toContain(`${left} more columns are possible`);
+      expect(warnings[0]).toContain(`${left} more columns are possible`);
       await functions.up(here());
       await functions.down(here());
     }

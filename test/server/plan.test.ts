@@ -18,6 +18,10 @@ const steps = async (direction?: 'up' | 'down') =>
     step.startsWith('LOCK TABLE') ? [] : [step.replace(/;( -- only if.*)?$/, '')],
   );
 
+/** What it warns of on every server: before 11 a default rewrites the table besides (versions.test.ts). */
+const warnings = async (direction?: 'up' | 'down') =>
+  (await plan(knex, direction)).warnings.filter((line) => !line.includes('before PostgreSQL 11'));
+
 test('it says, in order, exactly what is then done', async () => {
   const planned = await steps();
   const before = await everything();
@@ -64,11 +68,11 @@ test('size and rows; that columns run out only where they do', async () => {
     direction: 'up',
   });
   expect(lines[1]).toBe('user_profiles: about 20 rows, 0.0 MB');
-  expect((await plan(knex)).warnings).toEqual([]);
+  expect(await warnings()).toEqual([]);
   // A dropped column keeps its number.
   await client.query(`DO $$ BEGIN FOR n IN 1 .. 1500 LOOP
     ALTER TABLE user_profiles ADD COLUMN x text; ALTER TABLE user_profiles DROP COLUMN x; END LOOP; END $$`);
-  expect((await plan(knex)).warnings).toEqual([expect.stringMatching(/^only 86 more columns are possible/)]);
+  expect(await warnings()).toEqual([expect.stringMatching(/^only 86 more columns are possible/)]);
 });
 
 test('conflicts, each with what to do; whoever may not alter still sees the plan', async () => {
@@ -181,13 +185,13 @@ test('what may refuse what the application stores: CHECK constraints, on the way
   await here().client.query(`ALTER TABLE user_profiles ADD CONSTRAINT codes_are_there CHECK (backup_codes IS NOT NULL),
     ADD CONSTRAINT token_length CHECK (char_length(email_verification_token) <= 100),
     ADD CONSTRAINT is_told CHECK (email_verified IS NOT NULL), ADD CONSTRAINT other CHECK (phone <> '')`);
-  expect((await plan(knex)).warnings).toEqual([
+  expect(await warnings()).toEqual([
     'constraint codes_are_there refuses NULL, which the application stores: ' +
       'ALTER TABLE public.user_profiles DROP CONSTRAINT codes_are_there;',
     'constraint token_length of public.user_profiles may refuse what the application stores: ' +
       'CHECK ((char_length((email_verification_token)::text) <= 100))',
   ]);
-  expect((await plan(knex, 'down')).warnings).toEqual([]);
+  expect(await warnings('down')).toEqual([]);
 });
 
 test('functions whose text has a column that goes, unless it has the new name as well', async () => {
@@ -195,7 +199,7 @@ test('functions whose text has a column that goes, unless it has the new name as
     SET check_function_bodies = off;
     CREATE FUNCTION report() RETURNS bigint LANGUAGE sql AS 'SELECT count(backup_codes) FROM user_profiles';
     CREATE FUNCTION adapted() RETURNS text LANGUAGE sql AS 'SELECT to_jsonb(p) ->> $$backup_codes$$ || (to_jsonb(p) ->> $$mfa_backup_codes$$) FROM user_profiles p'`);
-  expect((await plan(knex)).warnings).toEqual([
+  expect(await warnings()).toEqual([
     'function public.report() has backup_codes in its text, and may fail from then on',
   ]);
 });

@@ -121,7 +121,7 @@ describe('what came back and has been spent does not come back once more, though
         route,
         'ALTER TABLE user_profiles_0016_down_archive ALTER failed_login_attempts TYPE numeric',
       ),
-    ).toMatch(/^UPDATE public\.user_profiles_0016_down_archive .* = NULL.* \(20 rows\)$/m);
+    ).toMatch(/^UPDATE public\.user_profiles_0016_down_archive .* THEN NULL .* \(20 rows\)$/m);
     const { rows } = await here().client.query(
       'SELECT DISTINCT external_id, failed_login_attempts > 0 AS kept FROM user_profiles_0016_down_archive',
     );
