@@ -21,7 +21,8 @@ export interface Surroundings extends Options {
  */
 export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings {
   const seconds = env['MIGRATION_LOCK_DEADLINE'] || policy.deadline / 1000;
-  if (!(Number(seconds) >= 0)) {
+  // Neither a negative number, nor infinity, nor one that is written with an e.
+  if (!/^\d{1,9}(\.\d+)?$/.test(String(seconds))) {
     throw new UserError(
       `MIGRATION_LOCK_DEADLINE is "${seconds}". It is a number of seconds, for example 600.`,
     );
@@ -30,6 +31,8 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings
     report: env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log,
     deadline: Number(seconds) * 1000,
     ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
+    // A pooler may have handed on somebody's table_change.dry.
+    dry: false,
   };
 }
 

@@ -45,12 +45,7 @@ export async function looking<T>(
       );
     });
   try {
-    const { said, refusal } = await tried(
-      knex,
-      change,
-      direction,
-      `${wait}; SET LOCAL table_change.dry = 'on'`,
-    );
+    const { said, refusal } = await tried(knex, change, direction, true);
     const isRemark = (line: string) => line.startsWith(`${table}: `);
     return await asking((rows, { database = '', host, port, user = '' }) =>
       work({
@@ -83,16 +78,16 @@ export async function tried(
   knex: Knex,
   change: Change,
   direction: Direction,
-  settings = '',
+  dry = false,
 ): Promise<{ said: string[]; refusal: string | null }> {
   const said: string[] = [];
-  const statement = program(change, direction, surroundings());
+  const statement = program(change, direction, { ...surroundings(), dry });
   const report = (line: string) => {
     if (/\bTry \d+; the next one in /.test(line)) console.error(line);
     else said.push(line);
   };
   try {
-    await undone(knex, settings, (connection) =>
+    await undone(knex, '', (connection) =>
       send(connection, connection, statement, report, 'Nothing has changed.'),
     );
     return { said, refusal: null };

@@ -70,13 +70,12 @@
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND to_type ~ '^(text|json|character varying)|\]$' AND kept_oid IS NOT NULL
-          AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
-                      AND atttypid = 'bool'::regtype) THEN
+        IF from_type IS NOT NULL AND kept_oid IS NOT NULL
+          AND to_type ~ '^(text|json|character varying)|\]$' THEN
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
-            'WHERE %s AND t.%2$I IS NULL AND t.%6$I', this.sql_name, to_name,
+            'WHERE %s AND t.%2$I IS NULL', this.sql_name, to_name,
             CASE WHEN to_type ~ '\]$' THEN '{}' WHEN to_size >= length(none) THEN none ELSE '' END,
-            kept.sql_name, this.matches, move_where), NULL]];
+            kept.sql_name, this.matches), NULL]];
         END IF;
 --@ first
 --@ back

@@ -23,15 +23,16 @@ DECLARE
   move_where CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'where');
   found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_wait CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   version_num CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
-  alone CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()
-    AND version_num OPERATOR(pg_catalog.>=) 110000;
+  in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
+  alone CONSTANT boolean := NOT in_block AND version_num OPERATOR(pg_catalog.>=) 110000;
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
 
-  dry       boolean := false; -- only say what would be done
+  dry       boolean := {{dry}}; -- only say what would be done; NULL: as the setting table_change.dry says
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
@@ -60,7 +61,7 @@ DECLARE
   doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
   applies   boolean;
-  tids      pg_catalog.tid[];
+  batches   pg_catalog.text[]; -- of rows to fill
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
@@ -89,7 +90,8 @@ DECLARE
           OR NOT this.owner_super AND pg_has_role(this.owner_oid, c.relowner, 'USAGE')) o (is_trusted))
       ON c.relname = w.name AND c.relkind = 'r'
         AND (n.nspname = this.schema
-          OR o.is_trusted AND obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target))
+          OR o.is_trusted AND obj_description(c.oid, 'pg_class') LIKE format('%% table %s.', target)
+            AND NOT EXISTS (SELECT FROM pg_class x WHERE x.relnamespace = n.oid AND x.relname = this.name))
     CROSS JOIN LATERAL (SELECT format('%I.%I', coalesce(n.nspname, this.schema), w.name)) s (sql_name)
     ORDER BY n.nspname <> this.schema LIMIT 1;
 
@@ -132,11 +134,16 @@ DECLARE
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
       AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
 BEGIN
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-  BEGIN
-    dry := coalesce(nullif(current_setting('table_change.dry'), ''), 'off');
-  EXCEPTION WHEN undefined_object THEN NULL; -- not set
-  END;
+  IF dry IS NULL THEN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    BEGIN
+      dry := coalesce(nullif(current_setting('table_change.dry'), ''), 'off');
+    EXCEPTION WHEN undefined_object THEN dry := false;
+    END;
+    IF dry THEN
+      RAISE NOTICE '%: a dry run, as table_change.dry is on: nothing is changed', table_name;
+    END IF;
+  END IF;
 
   LOOP
     IF alone AND NOT dry
@@ -148,6 +155,7 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', found_path, true);
     EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name) INTO target;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('quote_all_identifiers', 'off', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
     IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time: foreign keys
@@ -192,16 +200,17 @@ BEGIN
       CROSS JOIN LATERAL (
         SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
                array_agg(format('%s %s', a.attname, a.atttypid)) AS columns,
-               -- The operator of the key's own type, where = would take what fits better on the search_path.
-               string_agg(format('t.%1$I OPERATOR(%2$I.=) a.%1$I', a.attname,
-                                 coalesce(p.nspname, 'pg_catalog')), ' AND ' ORDER BY a.attnum) AS matches
-        FROM pg_constraint k -- conkey leaves out what the index includes besides
-        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-        JOIN pg_type y ON y.oid = a.atttypid
-        LEFT JOIN pg_operator e ON e.oprname = '=' AND e.oprleft = y.oid AND e.oprright = y.oid
-          AND e.oprnamespace = y.typnamespace
-        LEFT JOIN pg_namespace p ON p.oid = e.oprnamespace
-        WHERE k.conrelid = c.oid AND k.contype = 'p') k;
+               -- By the operator of the key's index, where = would take what fits better on the search_path.
+               string_agg(format('t.%1$I OPERATOR(%2$I.%3$s) a.%1$I', a.attname, n.nspname, e.oprname),
+                          ' AND ' ORDER BY a.attnum) AS matches
+        FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at]
+        JOIN pg_opclass o ON o.oid = i.indclass[at]
+        JOIN pg_amop m ON m.amopfamily = o.opcfamily AND m.amopstrategy = 3 -- equality
+          AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype
+        JOIN pg_operator e ON e.oid = m.amopopr
+        JOIN pg_namespace n ON n.oid = e.oprnamespace
+        WHERE i.indrelid = c.oid AND i.indisprimary) k;
       IF target IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_table',
           MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
@@ -266,10 +275,15 @@ BEGIN
       OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
       OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
       concerned := relations || before.oid || kept.oid;
-      -- Where its rows can still be found by the key.
-      kept_oid := CASE WHEN this.key IS NOT NULL AND this.key_columns <@ ARRAY(
-        SELECT format('%s %s', attname, atttypid) FROM pg_attribute
-        WHERE attrelid = kept.oid AND NOT attisdropped) THEN kept.oid END;
+      -- Where its rows can still be found by the key: its own, no less and no more. (Version 1 had none.)
+      SELECT kept.oid INTO kept_oid
+      FROM (SELECT array_agg(format('%s %s', attname, atttypid)) AS columns,
+                   array_agg(format('%s %s', attname, atttypid)) FILTER (WHERE conname IS NOT NULL) AS key
+            FROM pg_attribute
+            LEFT JOIN pg_constraint ON conrelid = attrelid AND contype = 'p' AND attnum = ANY (conkey)
+            WHERE attrelid = kept.oid AND NOT attisdropped) its
+      WHERE this.key IS NOT NULL AND this.key_columns <@ its.columns AND coalesce(its.key <@ this.key_columns
+        AND this.key_columns <@ its.key, true);
       names := ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name];
       budget := lock_budget;
@@ -488,11 +502,11 @@ BEGIN
               RAISE WARNING '%: %', table_name, line;
             END IF;
           END LOOP;
-          IF conflicts <> '{}' THEN
-            refusal := format('%s is left as it was: %s', table_name, array_to_string(conflicts, E'\n'));
-            IF NOT dry THEN
-              RAISE EXCEPTION '%', refusal;
-            END IF;
+        END IF;
+        IF conflicts <> '{}' THEN
+          refusal := format('%s is left as it was: %s', table_name, array_to_string(conflicts, E'\n'));
+          IF NOT dry THEN
+            RAISE EXCEPTION '%', refusal;
           END IF;
         END IF;
 
@@ -604,7 +618,7 @@ BEGIN
               is_known := pass = 1 OR ignore_dependents;
               -- Not where its own NOT NULL, which is NOT VALID again, meets a NULL of before.
               broken := CASE WHEN SQLSTATE <> '23502' OR line <> this.name THEN ARRAY[
-                CASE WHEN SQLSTATE ~ '^2[23]' THEN format('a value is refused (%s)', SQLSTATE)
+                CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)', SQLSTATE)
                      ELSE SQLERRM END, -- of these the server's own words may show the value
                 concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
                                           ORDER BY tgname)
@@ -613,7 +627,11 @@ BEGIN
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
                             OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
-                       'The write: ', doing, E'\n', split_part(detail, E'\n' || 'SQL statement "UPDATE', 1))] END;
+                       'The write: ', doing, (
+                         -- Not the other lines, which may be statements with values.
+                         SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
+                         WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
+                END;
           END;
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all
@@ -651,8 +669,10 @@ BEGIN
               RAISE;
             WHEN OTHERS THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
-              IF SQLSTATE ~ '^2[23]' THEN -- the server's own words would show it
-                detail := '';
+              IF SQLSTATE NOT IN ('0A000', '2BP01') THEN
+                detail := ''; -- it may show a row
+              END IF;
+              IF SQLSTATE ~ '^(2[23]|44)' THEN -- the server's own words would show it
                 line := concat('a value stands in the way', ' (' || nullif(line, '') || ')');
               ELSE
                 line := SQLERRM;
@@ -687,7 +707,7 @@ BEGIN
       END; END LOOP;
       IF said = '{}' THEN
         said := ARRAY[format('%s: nothing to do', table_name)];
-      ELSIF now() <> statement_timestamp() AND NOT dry THEN
+      ELSIF in_block AND NOT dry THEN
         said := said || format('%s: in a transaction of yours nothing is there before its COMMIT',
                                table_name);
       END IF;
@@ -734,16 +754,21 @@ BEGIN
     IF fill_now THEN
       is_filled := true;
       FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
-        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) ANY ($1) '
-                                   'AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
-        FOR tids IN EXECUTE pg_catalog.format(
-          'SELECT pg_catalog.array_agg(ctid) FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s '
-          'WHERE %s IS NULL) r GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
-        LOOP
+        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) '
+          'ANY ($1::pg_catalog.tid[]) AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
+        BEGIN
+          SET LOCAL lock_timeout = '{{lockBudget}}ms';
+          EXECUTE pg_catalog.format(
+            'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
+            'SELECT pg_catalog.array_agg(ctid) AS rows FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
+            'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;
+        EXCEPTION WHEN OTHERS THEN batches := NULL; -- what stands in the way is met again, behind the lock
+        END;
+        FOREACH line IN ARRAY coalesce(batches, '{}') LOOP
           BEGIN
             SET LOCAL lock_timeout = '{{lockBudget}}ms';
-            EXECUTE doing USING tids;
-          EXCEPTION WHEN OTHERS THEN NULL; -- what stands in the way is met again, behind the lock
+            EXECUTE doing USING line;
+          EXCEPTION WHEN OTHERS THEN NULL;
           END;
           COMMIT;
         END LOOP;
@@ -773,6 +798,7 @@ BEGIN
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
     END IF;
     PERFORM set_config('standard_conforming_strings', found_quotes, true),
+            set_config('quote_all_identifiers', found_names, true),
             set_config('search_path', found_path, true);
   END IF;
   FOREACH line IN ARRAY said LOOP

@@ -13,6 +13,8 @@ export interface Options {
   readonly deadline?: number;
   /** To go on although a trigger would fail. */
   readonly ignoreDependents?: boolean;
+  /** Only to say what would be done; in a script the setting table_change.dry decides. */
+  readonly dry?: boolean;
 }
 
 /** What the table is called in a statement: an unqualified name is looked up on the role's search_path. */
@@ -26,6 +28,7 @@ export function program(change: Change, direction: Direction, options: Options =
     ...policy,
     deadline: (options.deadline ?? policy.deadline) / 1000,
     ignoreDependents: options.ignoreDependents ?? false,
+    dry: options.dry ?? 'NULL',
     declaration: declarationOf(change, direction),
   };
   const parts = new Map(

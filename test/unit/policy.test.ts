@@ -61,8 +61,9 @@ test('the scripts have the same numbers', () => {
     expect(script).toContain(`interval := '${policy.lockBudget} ms'`);
     expect(script).toContain(`interval := '${policy.patienceWithAutovacuum} ms'`);
     expect(script).toContain(`float := ${policy.jitter};`);
-    for (const size of ['batch', 'batchFrom', 'rewriteLimit'] as const) {
+    for (const size of ['batch', 'batchFrom'] as const) {
       expect(script).toContain(`integer := ${policy[size]};`);
     }
   }
+  expect(text('sql/remove_security_fields.sql')).toContain(`<= ${policy.rewriteLimit} THEN -- bytes`);
 });
