@@ -603,7 +603,8 @@ BEGIN
           END LOOP;
         END IF;
         IF conflicts <> '{}' THEN
-          refusal := format('%s is left as it was: %s', table_name, array_to_string(conflicts, E'\n'));
+          refusal := coalesce(refusal, format('%s is left as it was: %s', table_name,
+                                              array_to_string(conflicts, E'\n')));
           IF NOT dry THEN
             RAISE EXCEPTION '%', refusal;
           END IF;
@@ -876,7 +877,8 @@ BEGIN
           SET LOCAL lock_timeout = '200ms';
           EXECUTE pg_catalog.format(
             'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
-            'SELECT pg_catalog.array_agg(ctid) AS rows FROM (SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
+            'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
+            'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
             'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;
         EXCEPTION WHEN OTHERS THEN batches := NULL; -- what stands in the way is met again, behind the lock
         END;

@@ -59,7 +59,8 @@
 --@ refused
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
-              'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name, from_name);
+              'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name,
+              from_name);
           END IF;
           IF has_from AND has_to THEN
             SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
