@@ -18,15 +18,13 @@
 --           and some 10 microseconds for each value that is moved, filled, archived or given back. To get
 --           there a try keeps nobody waiting for more than 0.2 s: it ends, names who holds the table, and is
 --           repeated for 120 s.
---           Behind the lock one row is updated to itself, with the table's triggers, and undone: where that
---           fails it refuses. NULLs of a large table are filled before the lock, and stay filled.
+--           Behind it one row is updated to itself, with its triggers, and undone: if that fails it refuses.
 --           In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until
 --           your COMMIT, and nothing is there before it.
 -- Keeps     user_profiles_0016_before: the shape before, an empty table, for the way back.
 --           user_profiles_0016_up_archive: values of backup_codes that mfa_backup_codes did not take. Both
 --           are the table owner's alone.
--- Knex      npx knex migrate:latest sends the same program: afterwards it finds nothing to do, and is
---           recorded.
+-- Knex      npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.
 -- Django    python manage.py migrate healthcare 0016_add_security_fields --fake
 -- Contents  1. The table, and its key; 2. the lock that stops nobody; 3. look; 4. decide; 5. refuse; 6. the
 --           steps, in their order; 7. check; 8. the write that is tried.

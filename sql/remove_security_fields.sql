@@ -16,8 +16,7 @@
 --           and some 10 microseconds for each value that is moved, filled, archived or given back. To get
 --           there a try keeps nobody waiting for more than 0.2 s: it ends, names who holds the table, and is
 --           repeated for 120 s.
---           Behind the lock one row is updated to itself, with the table's triggers, and undone: where that
---           fails it refuses. NULLs of a large table are filled before the lock, and stay filled.
+--           Behind it one row is updated to itself, with its triggers, and undone: if that fails it refuses.
 --           In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until
 --           your COMMIT, and nothing is there before it.
 -- Keeps     user_profiles_0016_down_archive: the values of columns that go, the table owner's alone. They

@@ -52,8 +52,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, and some 10
       microseconds for each value that is moved, filled, archived or given back. To get there a try keeps nobody
       waiting for more than ${policy.lockBudget / 1000} s: it ends, names who holds the table, and is repeated for ${policy.deadline / 1000} s.`,
-      `Behind the lock one row is updated to itself, with the table's triggers, and undone: where that fails it
-      refuses. NULLs of a large table are filled before the lock, and stay filled.`,
+      `Behind it one row is updated to itself, with its triggers, and undone: if that fails it refuses.`,
       `In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT,
       and nothing is there before it.`,
     ],
@@ -69,7 +68,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
     [
       'Knex',
       isUp
-        ? 'npx knex migrate:latest sends the same program: afterwards it finds nothing to do, and is recorded.'
+        ? 'npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.'
         : `Where Knex has it recorded, it still has: npx knex migrate:down ${knex?.migration ?? 'NAME'} finds
         nothing to do, and deletes the record, with which migrate:latest would do nothing.`,
     ],
