@@ -14,6 +14,14 @@ import { digest, loadProfiles, shapeOf, useNewColumns } from './profiles';
 export type Command = 'migrate:latest' | 'migrate:down';
 export const commands: readonly Command[] = ['migrate:latest', 'migrate:down'];
 
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 /** user_profiles with many values on a server of its own, and commands on it by way of a proxy, to be disturbed. */
 export class TableUnderFire {
   private constructor(
@@ -110,10 +118,10 @@ export class TableUnderFire {
   /** What `pg_ctl stop -m immediate` and a start do. */
   async restartServer(): Promise<void> {
     const { cluster } = this.server;
-    process.kill(
-      Number(readFileSync(join(cluster.data, 'postmaster.pid'), 'utf8').split('\n')[0]),
-      'SIGQUIT',
-    );
+    const pid = Number(readFileSync(join(cluster.data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+    process.kill(pid, 'SIGQUIT');
+    // Until it is gone it passes for a server that runs.
+    while (isAlive(pid)) await sleep(5);
     await start(cluster);
     this.client = await connect(this.database.url);
     this.admin = await connect(this.database.adminUrl);
