@@ -26,7 +26,8 @@ afterAll(async () => {
   await server.remove();
 });
 
-test('autovacuum at work on the table gives way, within one try', async () => {
+// The first try is short, and sees who it is; the second one waits until the worker gives way.
+test('autovacuum at work on the table gives way, to the second try', async () => {
   const { client, admin, url } = database;
   await loadProfiles(client, 50_000);
   await client.query('UPDATE user_profiles SET phone = 1');
@@ -40,7 +41,7 @@ test('autovacuum at work on the table gives way, within one try', async () => {
   while (!(await working())) await sleep(50);
   const begun = performance.now();
   const { code, stdout } = await knexCommand(['migrate:latest'], { DATABASE_URL: url });
-  expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.not.stringContaining('is in use') });
+  expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.not.stringContaining('Try 2') });
   process.stderr.write(
     `autovacuum gave way; migrate:latest took ${Math.round(performance.now() - begun)} ms\n`,
   );
