@@ -72,6 +72,44 @@ describe.each<[string, Route]>([
     }
   });
 
+  test('from two names: MFA is off while the change is taken back, and what is spent stays spent', async () => {
+    const { client } = here();
+    await loadState(client, 'both-names');
+    await route.up(here());
+    await client.query(
+      'UPDATE user_profiles SET mfa_enabled = false, mfa_backup_codes = NULL WHERE user_id = 4',
+    );
+    await route.down(here());
+    await client.query('UPDATE user_profiles SET mfa_enabled = true WHERE user_id = 4');
+    await route.up(here());
+    expect(await accepted(4)).toEqual([]);
+  });
+
+  test('a trigger alters another value that comes back: what is back is no longer in the archive', async () => {
+    const { client } = here();
+    await loadState(client, '0015');
+    await client.query('ALTER TABLE user_profiles DROP backup_codes');
+    await route.up(here());
+    await client.query(
+      `UPDATE user_profiles SET mfa_backup_codes = '["ONCE"]', external_id = 'X' WHERE user_id = 2`,
+    );
+    await route.down(here());
+    await client.query(`
+      CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF to_jsonb(NEW) ? 'external_id' THEN NEW.external_id := NEW.external_id || '!'; END IF; RETURN NEW; END $$;
+      CREATE TRIGGER other BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE other()`);
+    await route.up(here());
+    expect(await accepted(2)).toEqual(['ONCE']);
+    const { rows } = await client.query(
+      'SELECT external_id, mfa_backup_codes FROM user_profiles_0016_down_archive WHERE external_id IS NOT NULL OR mfa_backup_codes IS NOT NULL',
+    );
+    expect(rows).toEqual([{ external_id: 'X', mfa_backup_codes: null }]);
+    await client.query('UPDATE user_profiles SET mfa_backup_codes = NULL, external_id = NULL');
+    await route.down(here());
+    await route.up(here());
+    expect(await accepted(2)).toEqual([]);
+  });
+
   test('MFA switched off: nothing moves, and nothing comes back when it is switched on again', async () => {
     const { client } = here();
     await loadState(client, 'both-names');

@@ -19,6 +19,13 @@ test.each([
     'several columns',
     `${withoutKey}; ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_user_id_key, ADD PRIMARY KEY (role, user_id)`,
   ],
+  [
+    'an enum, for which somebody has an operator = of his own',
+    `DO $$ BEGIN EXECUTE format('CREATE TYPE pid AS ENUM (%s)', (SELECT string_agg(quote_literal('p' || id), ', ') FROM user_profiles)); END $$;
+     ALTER TABLE user_profiles ALTER id DROP IDENTITY; ALTER TABLE user_profiles ALTER id TYPE pid USING ('p' || id)::pid;
+     CREATE FUNCTION same(pid, pid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+     CREATE OPERATOR = (PROCEDURE = same, LEFTARG = pid, RIGHTARG = pid)`,
+  ],
   ['a name that needs quoting', 'ALTER TABLE user_profiles RENAME id TO "Profile ""Id"" %s"'],
   ...(serverVersion >= 11
     ? [
@@ -125,6 +132,39 @@ test('another key since: the archive stays, and that is said', async () => {
     expect.stringMatching(/user_profiles_0016_down_archive stays: /),
   );
   expect((await client.query('SELECT * FROM user_profiles_0016_down_archive')).rows).toHaveLength(20);
+});
+
+test.each([
+  [
+    'children had the same ids, and inherit no more',
+    `CREATE TABLE former_profiles () INHERITS (user_profiles);
+     INSERT INTO former_profiles SELECT * FROM user_profiles WHERE id <= 10`,
+    'ALTER TABLE former_profiles NO INHERIT user_profiles',
+  ],
+  [
+    'it had one column more',
+    `${withoutKey}, DROP CONSTRAINT user_profiles_user_id_key, DROP CONSTRAINT user_profiles_user_id_fkey,
+       ADD tenant integer NOT NULL DEFAULT 1;
+     INSERT INTO user_profiles SELECT (jsonb_populate_record(p, '{"tenant": 2}')).* FROM user_profiles p;
+     ALTER TABLE user_profiles ADD PRIMARY KEY (tenant, id)`,
+    `${withoutKey}; DELETE FROM user_profiles WHERE tenant = 2; ALTER TABLE user_profiles ADD PRIMARY KEY (id)`,
+  ],
+])('a key that is not all of the key at that time, as %s: nobody gets values of others', async (...given) => {
+  const [, prepared, since] = given;
+  const { client } = here();
+  await client.query(prepared);
+  await functions.up(here());
+  await writeValues(client);
+  await client.query("UPDATE user_profiles SET external_id = concat(tableoid::regclass, ctid, '-', id)");
+  await functions.down(here());
+  await client.query(since);
+  const { rows: archived } = await client.query('SELECT * FROM user_profiles_0016_down_archive');
+  expect(await functions.up(here())).toContainEqual(
+    expect.stringMatching(/user_profiles_0016_down_archive stays: it holds values that are not back/),
+  );
+  expect((await client.query('SELECT * FROM user_profiles_0016_down_archive')).rows).toEqual(archived);
+  const { rows } = await client.query('SELECT external_id FROM user_profiles WHERE external_id IS NOT NULL');
+  expect(rows).toEqual([]);
 });
 
 test('another type since: values that do not fit stay in the archive, and that is said', async () => {

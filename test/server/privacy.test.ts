@@ -85,11 +85,22 @@ test('steps, plan, rehearsal and verify show no token and no code', async () => 
 });
 
 describe('an error over a value shows the step, and not the value', () => {
-  // Each stands in the way of a value that moves, comes back or is filled in.
+  // Each stands in the way of a value that moves, or of every write from then on.
   const inTheWay = {
     'a check':
       "ALTER TABLE user_profiles ADD CHECK (mfa_backup_codes IS NULL OR mfa_backup_codes NOT LIKE '%PLANTED-6%') NOT VALID",
     'a unique index': `UPDATE user_profiles SET backup_codes = '["PLANTED"]' WHERE mfa_enabled; CREATE UNIQUE INDEX ON user_profiles (mfa_backup_codes)`,
+    'a view with CHECK OPTION that a trigger writes into': `CREATE TABLE seen (codes text);
+      CREATE VIEW unseen AS SELECT * FROM seen WHERE codes IS NULL WITH CHECK OPTION;
+      CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO unseen VALUES (NEW.mfa_backup_codes); RETURN NULL; END';
+      CREATE TRIGGER see AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE see()`,
+    "a statement with the row in it, of a trigger's": `UPDATE user_profiles SET mfa_secret = 'PLANTED' WHERE id = 1;
+      CREATE FUNCTION see(profile json) RETURNS void LANGUAGE plpgsql AS
+        $$ BEGIN IF profile -> 'backup_codes' IS NULL THEN RAISE 'unknown shape'; END IF; END $$;
+      CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN EXECUTE format('SELECT see(%L)', row_to_json(NEW)); RETURN NULL; END $$;
+      CREATE TRIGGER see AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE see()`,
     'a type': 'ALTER TABLE user_profiles ALTER mfa_backup_codes TYPE varchar(5)',
   };
 

@@ -227,7 +227,7 @@ test('a statement_timeout of the role: named, with what to do', async () => {
 });
 
 describe('as configured', () => {
-  test.each(['soon', '-1', 'NaN'])('MIGRATION_LOCK_DEADLINE=%s is refused', (seconds) => {
+  test.each(['soon', '-1', 'NaN', 'Infinity', '1e-9'])('MIGRATION_LOCK_DEADLINE=%s is refused', (seconds) => {
     expect(() => surroundings({ MIGRATION_LOCK_DEADLINE: seconds })).toThrow(
       `MIGRATION_LOCK_DEADLINE is "${seconds}". It is a number of seconds, for example 600.`,
     );
