@@ -787,7 +787,7 @@ BEGIN
               RAISE;
             WHEN OTHERS THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
-              IF SQLSTATE NOT IN ('0A000', '2BP01') THEN
+              IF SQLSTATE NOT IN ('0A000', '2BP01', '42601') THEN
                 detail := ''; -- it may show a row
               END IF;
               IF SQLSTATE ~ '^(2[23]|44)' THEN -- the server's own words would show it
