@@ -219,6 +219,9 @@ describe('psql is killed', () => {
         await outcome;
       };
       await (i % 2 ? table.reading(kill) : kill());
+      // The server goes on without its client, until it has said something twice.
+      const goesOn = "SELECT FROM pg_stat_activity WHERE application_name = 'psql'";
+      while ((await table.admin.query(goesOn)).rowCount) await sleep(20);
       await table.expectNoLocks();
       await shapeOf(table.client);
       expect(await psqlScript(name, table.database.url)).toMatchObject({ code: 0 });
