@@ -1,6 +1,6 @@
 import { createConnection } from 'node:net';
 import type { Knex } from 'knex';
-import type { DatabaseError } from 'pg';
+import { type DatabaseError, escapeLiteral } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
 import { policy } from './program/policy';
@@ -87,14 +87,14 @@ export async function run(
 }
 
 /** The first SIGINT or SIGTERM that comes, and what it does then. A second one ends the process. */
-export interface Interruption {
+interface Interruption {
   signal: NodeJS.Signals | undefined;
   act: () => void;
   readonly stopListening: () => void;
 }
 
 /** Begins to listen. */
-export function interruption(): Interruption {
+function interruption(): Interruption {
   const onSignal = (signal: NodeJS.Signals) => {
     heard.signal = signal;
     heard.stopListening();
@@ -184,7 +184,7 @@ function ownClient(knex: Knex): KnexClient {
 function beginBatch(change: Change): string {
   return `
 WITH RECURSIVE tree (oid) AS (
-  SELECT pg_catalog.to_regclass('${tableName(change).replaceAll("'", "''")}')::pg_catalog.oid
+  SELECT pg_catalog.to_regclass(${escapeLiteral(tableName(change))})::pg_catalog.oid
   UNION ALL
   SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON t.oid OPERATOR(pg_catalog.=) i.inhparent
 )

@@ -33,12 +33,13 @@ export async function looking<T>(
   work: (look: Look) => Promise<T>,
 ): Promise<T> {
   const table = tableName(change);
-  const wait = `SET LOCAL lock_timeout = ${policy.lockBudget}`;
   const asking = <R>(ask: (rows: Rows, connection: Connection) => Promise<R>) =>
-    undone(knex, wait, async (connection) => {
+    undone(knex, async (connection) => {
       const lookUp = 'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS target';
       const [{ target }] = (await connection.query(lookUp, [table])).rows;
-      await connection.query('SET LOCAL search_path = pg_catalog, pg_temp');
+      await connection.query(
+        `SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget}`,
+      );
       return ask(
         async (query, ...values) => (await connection.query(query, [target, ...values])).rows,
         connection,
@@ -87,7 +88,7 @@ export async function tried(
     else said.push(line);
   };
   try {
-    await undone(knex, '', (connection) =>
+    await undone(knex, (connection) =>
       send(connection, connection, statement, report, 'Nothing has changed.'),
     );
     return { said, refusal: null };
@@ -100,16 +101,12 @@ export async function tried(
 }
 
 /** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
-async function undone<R>(
-  knex: Knex,
-  settings: string,
-  work: (connection: Connection) => Promise<R>,
-): Promise<R> {
+async function undone<R>(knex: Knex, work: (connection: Connection) => Promise<R>): Promise<R> {
   const [begin, end] = knex.isTransaction
     ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
     : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
   return withConnection(knex, async (connection) => {
-    await connection.query(`${begin}; ${settings}`);
+    await connection.query(begin);
     try {
       return await work(connection);
     } finally {
