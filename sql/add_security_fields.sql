@@ -466,7 +466,8 @@ BEGIN
               CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
                    THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
             IF col.is_kept THEN
-              line := format(CASE WHEN col.wanted_not_null THEN 'coalesce(a.%I, %s)' ELSE 'a.%I' END,
+              line := format(CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL THEN 'coalesce(a.%I, %s)'
+                                  ELSE 'a.%I' END,
                              col.name, col.fill);
               sets := sets || format('%I = %s', col.name, line);
               matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
@@ -482,7 +483,7 @@ BEGIN
               later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name,
                                               col.comment), NULL]];
             END IF;
-            CONTINUE;
+            CONTINUE WHEN NOT col.wanted_not_null OR col.fill IS NOT NULL;
           ELSIF col.wanted_type IS NULL THEN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
@@ -519,7 +520,7 @@ BEGIN
           END IF;
           IF col.not_null AND NOT col.wanted_not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col.name);
-          ELSIF col.wanted_not_null AND (NOT col.not_null OR col.unproved AND NOT col.wanted_unproved) THEN
+          ELSIF col.wanted_not_null AND (col.not_null IS NOT TRUE OR col.unproved AND NOT col.wanted_unproved) THEN
             line := format(
               CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
                    WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
@@ -549,11 +550,12 @@ BEGIN
                    bool_or(attname = move_where AND atttypid = 'bool'::regtype)
             INTO from_type, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
-            -- Values can move only where no value can fail to convert.
-            IF to_type NOT IN (from_type, 'text', 'character varying') THEN
+            -- Values move only where none can fail to convert, there and back, and all can be read there.
+            IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
+                                         OR from_type !~ '^(text$|json|character varying)') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
-                'one is a value of the other. Convert %3$s to text or to the type of %1$s.', from_name,
-                from_type, to_name, to_type);
+                'one is a value of the other. Convert %3$s to the type of %1$s; to text is enough where that '
+                'is text or json.', from_name, from_type, to_name, to_type);
             ELSIF NOT can_tell THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
                 'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
@@ -663,7 +665,6 @@ BEGIN
           steps := steps || ARRAY[[
             format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]];
         END IF;
-        steps := steps || later;
         IF sets <> '{}' THEN
           steps := steps || ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
@@ -679,6 +680,7 @@ BEGIN
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
+        steps := steps || later;
         IF pass = 1 AND steps <> '{}' THEN
           -- NULLs of a large table are filled before the lock, in transactions of their own.
           IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)

@@ -462,7 +462,8 @@ BEGIN
               CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
                    THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
             IF col.is_kept THEN
-              line := format(CASE WHEN col.wanted_not_null THEN 'coalesce(a.%I, %s)' ELSE 'a.%I' END,
+              line := format(CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL THEN 'coalesce(a.%I, %s)'
+                                  ELSE 'a.%I' END,
                              col.name, col.fill);
               sets := sets || format('%I = %s', col.name, line);
               matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
@@ -478,7 +479,7 @@ BEGIN
               later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name,
                                               col.comment), NULL]];
             END IF;
-            CONTINUE;
+            CONTINUE WHEN NOT col.wanted_not_null OR col.fill IS NOT NULL;
           ELSIF col.wanted_type IS NULL THEN
             gone := gone || col.name;
             dropped := dropped || quote_ident(col.name);
@@ -526,7 +527,7 @@ BEGIN
           END IF;
           IF col.not_null AND NOT col.wanted_not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col.name);
-          ELSIF col.wanted_not_null AND (NOT col.not_null OR col.unproved AND NOT col.wanted_unproved) THEN
+          ELSIF col.wanted_not_null AND (col.not_null IS NOT TRUE OR col.unproved AND NOT col.wanted_unproved) THEN
             line := format(
               CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
                    WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
@@ -653,7 +654,7 @@ BEGIN
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
-          later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
+          steps := steps || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
             this.sql_name, from_name, to_name, from_type, format(CASE
               WHEN from_type = to_type THEN '%1$I IS NOT NULL'
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
@@ -661,7 +662,6 @@ BEGIN
               ELSE 'false' END, to_name, from_size,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
-        steps := steps || later;
         IF sets <> '{}' THEN
           steps := steps || ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
@@ -677,6 +677,7 @@ BEGIN
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
+        steps := steps || later;
         IF pass = 1 AND steps <> '{}' THEN
           -- NULLs of a large table are filled before the lock, in transactions of their own.
           IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)

@@ -82,7 +82,7 @@
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
-          later := later || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
+          steps := steps || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
             this.sql_name, from_name, to_name, from_type, format(CASE
               WHEN from_type = to_type THEN '%1$I IS NOT NULL'
               WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'

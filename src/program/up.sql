@@ -68,11 +68,12 @@
                    bool_or(attname = move_where AND atttypid = 'bool'::regtype)
             INTO from_type, to_type, can_tell
             FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
-            -- Values can move only where no value can fail to convert.
-            IF to_type NOT IN (from_type, 'text', 'character varying') THEN
+            -- Values move only where none can fail to convert, there and back, and all can be read there.
+            IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
+                                         OR from_type !~ '^(text$|json|character varying)') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
-                'one is a value of the other. Convert %3$s to text or to the type of %1$s.', from_name,
-                from_type, to_name, to_type);
+                'one is a value of the other. Convert %3$s to the type of %1$s; to text is enough where that '
+                'is text or json.', from_name, from_type, to_name, to_type);
             ELSIF NOT can_tell THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
                 'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',

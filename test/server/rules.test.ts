@@ -296,3 +296,15 @@ test('all conflicts are named at once', async () => {
   await here().client.query('ALTER TABLE user_profiles ADD external_id uuid, ADD auth_provider integer');
   await expect(functions.up(here())).rejects.toThrow(/auth_provider is integer[\s\S]*external_id is uuid/);
 });
+
+test.each([
+  ['text[]', 'text'],
+  ['integer', 'text'],
+])('both names, %s beside %s: a conflict, as a value cannot be read there', async (from, to) => {
+  const { client } = here();
+  await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
+    ADD COLUMN backup_codes ${from}, ADD COLUMN mfa_backup_codes ${to}`);
+  await expect(functions.up(here())).rejects.toThrow(`Convert mfa_backup_codes to the type of backup_codes;`);
+  await client.query(`ALTER TABLE user_profiles DROP COLUMN mfa_backup_codes, ADD COLUMN mfa_backup_codes ${from}`);
+  await functions.up(here());
+});

@@ -131,6 +131,24 @@ test('from two names the old one comes back with its comment', async () => {
   expect(rows).toEqual([{ comment: 'One use each' }]);
 });
 
+test('NOT NULL comes back where nothing says what a NULL would become, as long as there is none', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  // A number has no value that means "none".
+  await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
+    ADD COLUMN backup_codes integer NOT NULL DEFAULT 7, ADD COLUMN mfa_backup_codes integer`);
+  await client.query('ALTER TABLE user_profiles ALTER COLUMN backup_codes DROP DEFAULT');
+  const { schema } = await everything();
+  await functions.up(here());
+  await functions.down(here());
+  expect(await schemaOf(client)).toEqual(schema);
+
+  await functions.up(here());
+  await client.query('UPDATE user_profiles SET mfa_backup_codes = NULL WHERE user_id = 2');
+  const said = await functions.down(here());
+  expect(said.join()).toMatch(/as a value stands in the way.*: ALTER TABLE .* NOT NULL/);
+});
+
 test('a column that a view reads keeps its wide type, and that is said', async () => {
   const { client } = here();
   await loadState(client, '0015');
