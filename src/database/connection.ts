@@ -51,7 +51,8 @@ export function connectionFrom(env: Environment): ConnectionSettings | undefined
     database: value('dbname') ?? user,
     password: value('password') ?? passwordFile,
     ssl,
-    sslnegotiation: ssl && value('sslnegotiation') === 'direct' ? 'direct' : 'postgres',
+    // Checked by node-postgres.
+    sslnegotiation: (value('sslnegotiation') ?? 'postgres') as 'postgres',
     options: value('options') ?? '',
     application_name: value('application_name') ?? '',
     fallback_application_name: value('fallback_application_name') ?? 'add-security-fields 0016',
@@ -70,9 +71,9 @@ const sockets = ['/var/run/postgresql', '/tmp'];
 /** Whatever looks like a configuration and is none is an error: it must not lead to the embedded server. */
 function sourceOf(env: Environment): Source | undefined {
   const names = Object.keys(env).filter((name) => env[name]);
-  const missing = settings.filter((setting) => !env[setting]);
   for (const name of names) {
-    const meant = settings.includes(name) ? undefined : missing.find((setting) => isSlip(name, setting));
+    const meant =
+      !settings.includes(name) && settings.find((setting) => !env[setting] && isSlip(name, setting));
     if (meant)
       throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
   }
@@ -83,18 +84,15 @@ function sourceOf(env: Environment): Source | undefined {
     ? /^DB_(USER|PASSWORD|PORT)$/
     : /^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
   const alone = names.find((name) => half.test(name));
-  if (alone || env['DATABASE_URL'] === '') {
-    throw new UserError(
-      (alone
-        ? `${alone} is set, and neither DATABASE_URL nor ${alone.startsWith('PG') ? 'PGHOST nor PGDATABASE' : 'DB_HOST nor DB_NAME'}`
-        : 'DATABASE_URL is empty') +
-        `: which database is meant?\nSay it, or unset ${alone ?? 'it'} for the embedded server.`,
-    );
-  }
-  return isLibpq ? 'PG' : undefined;
+  if (!alone && env['DATABASE_URL'] !== '') return isLibpq ? 'PG' : undefined;
+  const others = alone?.startsWith('PG') ? 'PGHOST nor PGDATABASE' : 'DB_HOST nor DB_NAME';
+  throw new UserError(
+    `${alone ? `${alone} is set, and neither DATABASE_URL nor ${others}` : 'DATABASE_URL is empty'}: which database is meant?\n` +
+      `Say it, or unset ${alone ?? 'it'} for the embedded server.`,
+  );
 }
 
-const settings = [...honoured]
+const settings = honoured
   .flatMap((parameter) => [nameOf('DB', parameter), nameOf('PG', parameter)])
   .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE');
 

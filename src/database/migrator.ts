@@ -35,11 +35,11 @@ export function madeOnce(query: Query, config: Knex.Config): Query {
     sql: `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_advisory_xact_lock(${makingTables});
       CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? row : ''}
       DO $do$ BEGIN
-        EXECUTE (SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass, pg_catalog.pg_get_userbyid(owner))
-                 FROM (SELECT oid, relowner, ${owner('made.relnamespace')} AS owner FROM pg_catalog.pg_class made
-                       WHERE oid OPERATOR(pg_catalog.=) ${escapeLiteral(table)}::pg_catalog.regclass) made
-                 WHERE relowner OPERATOR(pg_catalog.<>) owner);
-      -- Whose it is already, or may not become.
+        EXECUTE (SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass,
+                                          pg_catalog.pg_get_userbyid(${owner('made.relnamespace')}))
+                 FROM pg_catalog.pg_class made
+                 WHERE oid OPERATOR(pg_catalog.=) ${escapeLiteral(table)}::pg_catalog.regclass);
+      -- No such role, or it may not be given away.
       EXCEPTION WHEN null_value_not_allowed OR insufficient_privilege THEN NULL; END $do$`,
   };
 }
@@ -77,29 +77,24 @@ async function lockedAdvice(connection: Client, table: string): Promise<string> 
   const [{ locks, others }] = rows;
   if (locks > 1)
     return `${table} has ${locks} rows, which nobody can lock. npx knex migrate:unlock leaves one.`;
+  const now = others ? `Connected now: ${others}` : 'Nobody of this project is connected now';
   return (
     "Knex's lock is set: a migration is at work, or a migrate:down or migrate:rollback was killed.\n" +
-    `${others ? `Connected now: ${others}` : 'Nobody of this project is connected now'}. Where no migration is at work: ` +
-    'npx knex migrate:unlock, and the same command again.'
+    `${now}. Where no migration is at work: npx knex migrate:unlock, and the same command again.`
   );
 }
 
 function unknownAdvice(table: string, unknown: readonly string[], known: readonly string[]): string {
-  const withoutExtension = (name: string) => name.replace(/\.[jt]s$/, '');
-  const others = unknown.filter((name) => !known.includes(withoutExtension(name)));
-  if (others.length > 0) {
+  const named = unknown.join(', ');
+  if (unknown.every((name) => known.includes(name.replace(/\.[jt]s$/, ''))))
     return (
-      `${table} records migrations that are not in migrations/: ${others.join(', ')}. Where they are another project's, this one\n` +
-      "needs a table of its own: MIGRATIONS_TABLE=knex_migrations_0016. Where they are this one's, put the files back."
+      `${table} has the names of files: ${named}. Here a migration's name has no extension:\n` +
+      `UPDATE ${table} SET name = regexp_replace(name, '\\.[jt]s$', '') WHERE name IN (${unknown.map(escapeLiteral).join(', ')});`
     );
-  }
-  return [
-    `${table} has the names of files: ${unknown.join(', ')}. Here a migration's name has no extension:`,
-    ...unknown.map(
-      (name) =>
-        `UPDATE ${table} SET name = ${escapeLiteral(withoutExtension(name))} WHERE name = ${escapeLiteral(name)};`,
-    ),
-  ].join('\n');
+  return (
+    `${table} records migrations that are not in migrations/: ${named}. Where they are another project's, this one\n` +
+    "needs a table of its own: MIGRATIONS_TABLE=knex_migrations_0016. Where they are this one's, put the files back."
+  );
 }
 
 /** What helps a role that the server has refused a statement of Knex's migrator (42501). */
@@ -121,14 +116,15 @@ export async function permissionAdvice(connection: Client, config: Knex.Config):
     // Within a transaction that has failed.
     .catch(() => ({ rows: [] }));
   const [{ schema, schema_owner, may_create, role, stranger } = {} as Record<string, string>] = rows;
-  const name = (...parts: string[]) => parts.map(escapeIdentifier).join('.');
+  const on = escapeIdentifier(schema ?? '');
+  const to = escapeIdentifier(role ?? '');
   if (role && stranger)
     return [
       `Knex's tables belong to "${stranger}". As that role, if it is a member of "${role}", or as a superuser:`,
-      ...tables.map((table) => `ALTER TABLE ${name(schema, table)} OWNER TO ${name(role)};`),
+      ...tables.map((table) => `ALTER TABLE ${on}.${escapeIdentifier(table)} OWNER TO ${to};`),
     ].join('\n');
   if (role && !may_create)
-    return `As "${schema_owner}", who owns the schema, or as a superuser:\nGRANT CREATE ON SCHEMA ${name(schema)} TO ${name(role)};`;
+    return `As "${schema_owner}", who owns the schema, or as a superuser:\nGRANT CREATE ON SCHEMA ${on} TO ${to};`;
   return (
     "Connect as the role that owns the application's tables: the migration alters one of them, and Knex keeps its\n" +
     'record in a table beside it.'

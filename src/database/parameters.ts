@@ -11,39 +11,35 @@ interface Given {
 }
 
 /** libpq's parameters (PostgreSQL manual, "Parameter Key Words") that are honoured. */
-export const honoured = new Set(
-  (
-    'host port dbname user password options application_name fallback_application_name connect_timeout ' +
-    'keepalives keepalives_idle sslmode sslnegotiation sslrootcert sslcert sslkey sslpassword'
-  ).split(' '),
-);
+export const honoured = (
+  'host port dbname user password options application_name fallback_application_name connect_timeout ' +
+  'keepalives keepalives_idle sslmode sslnegotiation sslrootcert sslcert sslkey sslpassword'
+).split(' ');
 
-/** Where node-postgres does one thing only: the values that ask for it. Another one would be passed over in silence. */
-const fixed = new Map([
-  ['channel_binding', /^(disable|prefer)$/],
-  ['client_encoding', /^(utf-?8|auto)$/i],
-  ['gssencmode', /^(disable|prefer)$/],
-  ['load_balance_hosts', /^disable$/],
-  ['ssl_min_protocol_version', /^TLSv1.2$/],
-  ['sslcertmode', /^allow$/],
-  ['sslcompression', /^0$/],
-  ['sslsni', /^1$/],
-  ['target_session_attrs', /^any$/],
+const never = /(?!)/;
+
+/** The others: the values that ask for what node-postgres does anyway, and what to do in place of another one. */
+const others = new Map<string, readonly [unless: RegExp, instead?: string]>([
+  ['channel_binding', [/^(disable|prefer)$/]],
+  ['client_encoding', [/^(utf-?8|auto)$/i]],
+  ['currentSchema', [never, 'DB_SCHEMA does it.']],
+  ['gssencmode', [/^(disable|prefer)$/]],
+  ['hostaddr', [never, 'host takes an address as well.']],
+  ['load_balance_hosts', [/^disable$/]],
+  ['passfile', [never, 'PGPASSFILE does it.']],
+  ['requiressl', [never, 'sslmode=require does it.']],
+  ['schema', [never, 'DB_SCHEMA does it.']],
+  ['search_path', [never, 'DB_SCHEMA does it.']],
+  ['service', [never, "Its file's lines can be PGHOST, PGDATABASE and so on."]],
+  ['ssl', [never, 'sslmode=require, verify-ca or verify-full does it.']],
+  ['sslcertmode', [/^allow$/]],
+  ['sslsni', [/^1$/]],
+  ['target_session_attrs', [/^any$/]],
   // node-postgres's own: sslmode as libpq means it.
-  ['uselibpqcompat', /^true$/],
-  ...'hostaddr service require_auth requirepeer sslcrl sslcrldir'
+  ['uselibpqcompat', [/^true$/]],
+  ...'require_auth requirepeer ssl_min_protocol_version ssl_max_protocol_version sslcrl sslcrldir'
     .split(' ')
-    .map((name) => [name, /(?!)/] as const),
-]);
-
-const instead = new Map([
-  ['schema', 'DB_SCHEMA does it.'],
-  ['currentSchema', 'DB_SCHEMA does it.'],
-  ['search_path', 'DB_SCHEMA does it.'],
-  ['ssl', 'sslmode=require, verify-ca or verify-full does it.'],
-  ['passfile', 'PGPASSFILE does it.'],
-  ['service', "Its file's lines can be PGHOST, PGDATABASE and so on."],
-  ['hostaddr', 'host takes an address as well.'],
+    .map((name) => [name, [never]] as const),
 ]);
 
 /** What a parameter is called in a source. */
@@ -59,7 +55,8 @@ const irregular = new Map([
   ['dbname', 'PGDATABASE'],
   ['application_name', 'PGAPPNAME'],
   ['connect_timeout', 'PGCONNECT_TIMEOUT'],
-  // PGCLIENTENCODING is psql's business: what we send and get is UTF-8.
+  // pgpass reads PGPASSFILE; PGCLIENTENCODING is psql's business: what we send and get is UTF-8.
+  ['passfile', ''],
   ['client_encoding', ''],
 ]);
 
@@ -69,52 +66,45 @@ const irregular = new Map([
  * @throws UserError that names the parameter which cannot be honoured
  */
 export function gathered(env: Environment, source: Source): ReadonlyMap<string, Given> {
+  const from = (place: Source, parameters: readonly string[]) =>
+    parameters.map((parameter) => [parameter, env[nameOf(place, parameter)] || undefined, place] as const);
+  const url = source === 'URL' ? parametersOf(env['DATABASE_URL'] ?? '') : [];
   const given = new Map<string, Given>();
-  const add = (parameter: string, value: string | undefined, name: string) => {
-    if (value === undefined || given.has(parameter)) return;
+  for (const [parameter, value, place] of [
+    ...Array.from(url, ([parameter, value]) => [parameter, value, source] as const),
+    ...from('DB', source === 'DB' ? honoured : ['sslmode', 'sslrootcert']),
+    ...from('PG', [...honoured, ...others.keys()]),
+  ]) {
+    if (value === undefined || given.has(parameter)) continue;
+    const name = nameOf(place, parameter);
     if (!value) throw new UserError(`${name} is empty. Give it a value, or take it out.`);
-    if (!honoured.has(parameter) && !fixed.get(parameter)?.test(value)) {
-      const advice = `${name} cannot be honoured as it is: take it out. ${instead.get(parameter) ?? ''}`;
-      throw new UserError(advice.trimEnd());
-    }
+    const [unless, instead = ''] = others.get(parameter) ?? [never];
+    if (!honoured.includes(parameter) && !unless.test(value))
+      throw new UserError(`${name} cannot be honoured as it is: take it out. ${instead}`.trimEnd());
     given.set(parameter, { value, name });
-  };
-  const addFrom = (place: Source, parameters: readonly string[]) => {
-    for (const parameter of parameters)
-      add(parameter, env[nameOf(place, parameter)] || undefined, nameOf(place, parameter));
-  };
-  if (source === 'URL')
-    for (const [parameter, value] of parametersOf(env['DATABASE_URL'] ?? ''))
-      add(parameter, value, nameOf(source, parameter));
-  if (source === 'DB') addFrom('DB', ['host', 'port', 'dbname', 'user', 'password']);
-  addFrom('DB', ['sslmode', 'sslrootcert']);
-  addFrom('PG', [...honoured, ...fixed.keys()]);
-  if (env['PGREQUIRESSL'] === '1') add('sslmode', 'require', 'PGREQUIRESSL');
+  }
   return given;
 }
 
 /** libpq's URI ("Connection URIs"). The URL of Node knows no empty host, and takes + in a query for a space. */
 const uri =
-  /^postgres(?:ql)?:\/\/(?:([^:@/?#]*)(?::([^@/?#]*))?@)?(\[[^\]]*\]|[^:@/?#[\]]*)(?::(\d*(?:,[^/?#@]*)?))?(?:\/([^@?#]*))?(?:\?([^#]*))?$/;
+  /^postgres(?:ql)?:\/\/(?:([^:@/?#]*)(?::([^@/?#]*))?@)?(\[[^\]]*\]|[^:@/?#[\]]*)(?::(\d*(?:,[^/?#@]*)?))?(?:\/([^@?#]*))?(?:\?((?:\w+=[^@#&]*(?:&|$))*))?$/;
 
 function parametersOf(url: string): ReadonlyMap<string, string> {
-  const [isUri, user, password, host, port, dbname, query] = uri.exec(url) ?? [];
+  const [isUri, user, password, host, port, dbname, query = ''] = uri.exec(url) ?? [];
   try {
     if (isUri === undefined) throw new URIError();
-    const parameters = new Map<string, string>();
     const parts = { user, password, host: host?.replace(/^\[(.*)\]$/, '$1'), port, dbname };
-    for (const [name, text] of Object.entries(parts))
-      if (text) parameters.set(name, decodeURIComponent(text));
-    for (const part of query?.split('&').filter(Boolean) ?? []) {
-      const [, name, text] = /^(\w+)=([^@]*)$/.exec(part) ?? [];
-      if (!name) throw new URIError();
-      const value = decodeURIComponent(text ?? '');
-      // As libpq does for the sake of JDBC, and of its own past.
-      if (name === 'ssl' && value === 'true') parameters.set('sslmode', 'require');
-      else if (name === 'requiressl') parameters.set('sslmode', value === '1' ? 'require' : 'prefer');
-      else parameters.set(name, value);
-    }
-    return parameters;
+    const named = query.matchAll(/(\w+)=([^&]*)/g);
+    return new Map([
+      ...Object.entries(parts).flatMap(([name, text]) =>
+        text ? [[name, decodeURIComponent(text)] as const] : [],
+      ),
+      // As libpq does for the sake of JDBC.
+      ...Array.from(named, ([pair, name = '', text = '']) =>
+        pair === 'ssl=true' ? (['sslmode', 'require'] as const) : ([name, decodeURIComponent(text)] as const),
+      ),
+    ]);
   } catch {
     // The error would show the password.
     throw new UserError(

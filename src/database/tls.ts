@@ -17,22 +17,18 @@ export function tls(
   value: (parameter: string) => string | undefined,
   called: (parameter: string) => string,
 ): ConnectionOptions | false {
+  const refuse = (parameter: string, why: string) => {
+    throw new UserError(`${called(parameter)} is "${value(parameter)}". ${why}`);
+  };
   const root = value('sslrootcert');
   const mode = value('sslmode') ?? (root ? 'verify-full' : 'disable');
-  if (!['disable', 'require', 'verify-ca', 'verify-full'].includes(mode)) {
-    throw new UserError(
-      `${called('sslmode')} is "${mode}", and not one of disable, require, verify-ca and verify-full. Modes that try TLS\n` +
-        'and then do without (allow, prefer) are not supported: say require, or disable where the server has no TLS.',
+  if (!/^(disable|require|verify-ca|verify-full)$/.test(mode))
+    refuse(
+      'sslmode',
+      'It is disable, require, verify-ca or verify-full: nothing goes on without TLS unasked.',
     );
-  }
-  if (root === 'system' && mode !== 'verify-full')
-    throw new UserError(`${called('sslrootcert')} is "system". It needs the sslmode verify-full.`);
-  if (mode === 'disable') {
-    if (value('sslnegotiation') !== 'direct') return false;
-    throw new UserError(
-      `${called('sslnegotiation')} is "direct". It needs the sslmode require or a stricter one.`,
-    );
-  }
+  if (root === 'system' && mode !== 'verify-full') refuse('sslrootcert', 'It needs the sslmode verify-full.');
+  if (mode === 'disable') return false;
   const read = (parameter: string, defaultFile: string) => {
     const path = value(parameter) ?? [join(folder, defaultFile)].find(existsSync);
     try {
@@ -44,14 +40,10 @@ export function tls(
   const ca = root === 'system' ? undefined : read('sslrootcert', 'root.crt');
   if (mode === 'verify-ca' && !ca)
     throw new UserError(`verify-ca needs a root certificate. Name its file in ${called('sslrootcert')}.`);
-  const cert = read('sslcert', 'postgresql.crt');
-  const key = cert && read('sslkey', 'postgresql.key');
-  if (cert && !key)
-    throw new UserError(`A client certificate needs its key. Name the file in ${called('sslkey')}.`);
   return {
     ca,
-    cert,
-    key,
+    cert: read('sslcert', 'postgresql.crt'),
+    key: read('sslkey', 'postgresql.key'),
     passphrase: value('sslpassword'),
     // require checks the authority where one is named, and the name that the certificate is for nowhere.
     ...(mode === 'require' && !ca && { rejectUnauthorized: false }),

@@ -163,10 +163,18 @@ describe('TLS with an authority of its own', () => {
     );
   });
 
-  test.each(['ssl=true', 'requiressl=1', 'sslmode=require&sslnegotiation=direct'])(
-    'as libpq means it: %s',
-    (query) => reaches({ DATABASE_URL: `${visitor()}?${query}` }),
+  test.each(['ssl=true', 'sslmode=require&sslnegotiation=direct'])('as libpq means it: %s', (query) =>
+    reaches({ DATABASE_URL: `${visitor()}?${query}` }),
   );
+
+  test('negotiated at once, without TLS', async () => {
+    const { stderr } = await knexCommand(['migrate:list'], {
+      DATABASE_URL: `${visitor()}?sslnegotiation=direct`,
+    });
+    expect(stderr).toMatch(
+      /requires SSL to be enabled.\nTLS is sslmode=require in DATABASE_URL, or a stricter/,
+    );
+  });
 
   test('a client certificate, by parameters, by variables and from the default files', async () => {
     const url = urlWith(database.url, { username: 'certified', password: '' });
@@ -179,6 +187,10 @@ describe('TLS with an authority of its own', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/client certificate.\nName the files .*: sslcert and sslkey in DATABASE_URL.\n$/);
     await reaches({ DATABASE_URL: url, ...tls });
+    const { PGSSLKEY: _, ...keyless } = tls;
+    expect((await knexCommand(['migrate:list'], { DATABASE_URL: url, ...keyless })).stderr).toMatch(
+      /client certificate.\nName the files of yours and of its key: PGSSLCERT and sslkey in DATABASE_URL.\n$/,
+    );
     const query = `sslmode=require&sslcert=${encodeURIComponent(tls.PGSSLCERT)}&sslkey=${encodeURIComponent(tls.PGSSLKEY)}`;
     await reaches({ DATABASE_URL: `${url}?${query}` });
     const files = join(folder, 'home', '.postgresql');

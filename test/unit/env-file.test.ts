@@ -32,6 +32,7 @@ test.each([
   ['DB_PASSWORD="a" # comment', '"a" # comment'],
   ['DB_PASSWORD="', '"'],
   ['DB_PASSWORD=it\'s "so"', 'it\'s "so"'],
+  ['DB_PASSWORD=x\'"`\\n', 'x\'"`\\n'],
   ['DB_PASSWORD=a=b', 'a=b'],
   ['DB_PASSWORD=', ''],
   ['DB_PASSWORD=first\nDB_PASSWORD=second', 'second'],
@@ -53,8 +54,6 @@ test('any value', () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(value, noise), { maxLength: 6 }), (parts) => {
       const text = parts.join('').trim();
-      // What no quotation of dotenv's can hold.
-      fc.pre(!(text.includes("'") && text.includes('`') && /"|\\[nr]/.test(text)));
       const isQuoted = text.length > 1 && /^["']/.test(text) && text.at(0) === text.at(-1);
       expect(read(`A=1\nDB_PASSWORD=${text}\nB=2`)).toEqual({
         A: '1',
@@ -71,13 +70,10 @@ test('variables that are there go before it, also empty ones', () => {
   expect(read('DB_NAME=d\nDB_PASSWORD=p\nDB_USER=u', there)).toEqual({ ...there, DB_USER: 'u' });
 });
 
-test('what cannot be read so is an error that names the line, and not the value', () => {
-  const attempt = () => read('A=1\nDB_PASSWORD=secret\'"`');
+test('what the application would not find is an error that names the line, and not the value', () => {
+  const attempt = () => read('A=1\nexport DB_PASSWORD=secret');
   expect(attempt).toThrow(UserError);
-  expect(attempt).toThrow(/\.env, line 2: (?![\s\S]*secret).*Set DB_PASSWORD in the environment/);
-  expect(() => read("A='\\n`'")).not.toThrow();
-  expect(() => read("A=x'\\n`")).toThrow(/line 1: such quotes/);
-  expect(() => read('export DB_HOST=h')).toThrow(/\.env, line 1: .*without/);
+  expect(attempt).toThrow(/\.env, line 2: (?![\s\S]*secret).*without/);
   expect(read('export PATH_TO=x\nDB_HOST=h')).toMatchObject({ DB_HOST: 'h' });
 });
 
