@@ -11,6 +11,7 @@ import { measureCommand } from './measure/command';
 import type { Context } from './measure/context';
 import { measureByDelay } from './measure/delay';
 import { measureByRows } from './measure/rows';
+import { measureByStandby } from './measure/standby';
 import { measureBatch, measureBehindTransaction, measureUnderLoad } from './measure/waits';
 import { measureWayBack } from './measure/way-back';
 import { machine, type Results } from './measured';
@@ -61,6 +62,7 @@ async function measure(isFull: boolean, rounds: number): Promise<Results> {
     const command = await measureCommand(context);
     const byDelay = await measureByDelay(context);
     const lockByRows = await measureByRows(context);
+    const lockByStandby = await measureByStandby(context, settings);
     const underLoad = await measureUnderLoad(context);
     const [behindTransaction, batch] = await Promise.all([
       measureBehindTransaction(context),
@@ -78,6 +80,7 @@ async function measure(isFull: boolean, rounds: number): Promise<Results> {
       command,
       ...byDelay,
       lockByRows,
+      lockByStandby,
       waits: { underLoad, behindTransaction, batch },
       wayBack,
     };

@@ -42,6 +42,7 @@ export function chartData(results: Results) {
   return {
     delay: points(results, results.lockByDelay),
     rows: points(results, results.lockByRows),
+    standby: points(results, results.lockByStandby),
     waits: (Object.keys(scenarios) as (keyof typeof scenarios)[]).flatMap((scenario) =>
       Object.keys(colours).flatMap((id) => {
         const figure = results.waits[scenario][id];
@@ -61,9 +62,19 @@ export async function charts(results: Results): Promise<Record<string, string>> 
     delay: await svg(
       chartTitles.delay,
       data.delay,
-      lines(results, 'network delay, milliseconds each way', 'linear'),
+      lines(results, data.delay, 'network delay, milliseconds each way', 'linear'),
     ),
-    rows: await svg(chartTitles.rows, data.rows, lines(results, 'rows of the table', 'log')),
+    rows: await svg(chartTitles.rows, data.rows, lines(results, data.rows, 'rows of the table', 'log')),
+    standby: await svg(
+      chartTitles.standby,
+      data.standby,
+      lines(
+        results,
+        data.standby,
+        'milliseconds until a synchronous standby has confirmed a COMMIT (0: no standby)',
+        'linear',
+      ),
+    ),
     waits: await svg(chartTitles.waits, data.waits, bars(results)),
   };
 }
@@ -128,20 +139,19 @@ function colour(results: Results, legend: object | null = { title: null, orient:
 }
 
 /** Lock time over something: medians, and a bar between what the middle half of the measurements lies. */
-function lines(results: Results, xTitle: string, xScale: 'linear' | 'log') {
+function lines(
+  results: Results,
+  shown: readonly { readonly x: number }[],
+  xTitle: string,
+  xScale: 'linear' | 'log',
+) {
   const x = {
     field: 'x',
     type: 'quantitative',
     title: xTitle,
     scale: { type: xScale, nice: false, ...(xScale === 'linear' && { domainMin: 0 }) },
     axis: {
-      values: [
-        ...new Set(
-          points(results, xScale === 'log' ? results.lockByRows : results.lockByDelay).map(
-            (point) => point.x,
-          ),
-        ),
-      ],
+      values: [...new Set(shown.map((point) => point.x))],
       format: ',d',
       grid: false,
     },

@@ -20,6 +20,7 @@ export interface Results extends DelayFigures {
   /** 1,000 rows. */
   readonly command: Record<string, CommandFigures>;
   readonly lockByRows: FiguresByKey;
+  readonly lockByStandby: FiguresByKey;
   readonly waits: {
     readonly underLoad: WaitFigures;
     readonly behindTransaction: WaitFigures;

@@ -2,6 +2,7 @@ import type { Results } from './measured';
 import { rowCount } from './statistics';
 import { count, keysOf, markdown, time } from './tables';
 import { type Target, targets } from './targets';
+import { oursTypeScript, plainKnexTranspiled } from './tools';
 
 const begin = '<!-- Written by npm run bench: begin -->';
 const end = '<!-- Written by npm run bench: end -->';
@@ -15,24 +16,28 @@ export function withMeasured(readme: string, results: Results): string {
 
 /** The charts and a few figures. */
 export function measured(results: Results): string {
-  const { lockByDelay, lockByRows, waits, wayBack, command, commandByDelay, roundTrips } = results;
+  const { lockByDelay, lockByRows, lockByStandby, waits, wayBack, command, commandByDelay, roundTrips } =
+    results;
   const most = keysOf(lockByRows).at(-1) ?? '';
   const shown = ['ours', 'knex', 'node-pg-migrate', 'separate-alters', 'one-alter'];
   const rows: [string, (tool: string) => string][] = [
     ['the table is locked', (tool) => time(lockByDelay[tool]?.['0'])],
     ['... with 20 ms to the server', (tool) => time(lockByDelay[tool]?.['20'])],
     [`... with ${rowCount(most)} rows`, (tool) => time(lockByRows[tool]?.[most])],
+    ['... with a standby that confirms after 100 ms', (tool) => time(lockByStandby[tool]?.['100'])],
     ['round trips while it is locked', (tool) => count(roundTrips[tool]?.underLock)],
     ['longest wait of the application', (tool) => time(waits.underLoad[tool])],
     ['... behind a transaction of 8 s', (tool) => time(waits.behindTransaction[tool])],
     ['... in a batch with 5 s of other work', (tool) => time(waits.batch[tool])],
     ['values lost by taking it back and forth', (tool) => lost(wayBack[tool])],
     ['the whole command', (tool) => time(command[tool]?.wall)],
+    ['... from TypeScript, unchecked', (tool) => time(command[inTypeScript[tool] ?? '']?.wall)],
     ['... with 20 ms to the server', (tool) => time(commandByDelay[tool]?.['20'])],
   ];
   return `
 ![${chartTitles.delay}](bench/charts/delay.svg)
 ![${chartTitles.rows}](bench/charts/rows.svg)
+![${chartTitles.standby}](bench/charts/standby.svg)
 ![${chartTitles.waits}](bench/charts/waits.svg)
 
 ${markdown({
@@ -49,6 +54,12 @@ ${reached(targets(results))}
 `;
 }
 
+/** The same tools from TypeScript. */
+const inTypeScript: Readonly<Record<string, string>> = {
+  ours: oursTypeScript.id,
+  knex: plainKnexTranspiled.id,
+};
+
 /** How many targets are met, and which are not. */
 function reached(all: readonly Target[]): string {
   const missed = all
@@ -62,6 +73,7 @@ function reached(all: readonly Target[]): string {
 export const chartTitles = {
   delay: 'A slow network makes our lock no longer',
   rows: 'A large table is locked no longer than a small one',
+  standby: 'A distant standby makes our lock no longer',
   waits: 'The application never waits long for us',
 };
 

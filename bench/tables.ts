@@ -21,7 +21,8 @@ export const count = (figure: Figure | undefined) =>
 
 /** Everything that was measured, for the terminal. */
 export function allTables(results: Results): Table[] {
-  const { command, commandByDelay, roundTrips, lockByDelay, lockByRows, waits, wayBack } = results;
+  const { command, commandByDelay, roundTrips, lockByDelay, lockByRows, lockByStandby, waits, wayBack } =
+    results;
   const table = (
     title: string,
     of: Readonly<Record<string, unknown>>,
@@ -48,6 +49,10 @@ export function allTables(results: Results): Table[] {
       ...keysOf(lockByRows).map((rows): [string, (tool: string) => string] => [
         `${rowCount(rows)} rows`,
         (tool) => time(lockByRows[tool]?.[rows]),
+      ]),
+      ...keysOf(lockByStandby).map((after): [string, (tool: string) => string] => [
+        `1,000 rows, ${after === '0' ? 'no standby' : `a standby that confirms after ${after} ms`}`,
+        (tool) => time(lockByStandby[tool]?.[after]),
       ]),
       ['round trips', (tool) => count(roundTrips[tool]?.total)],
       ['round trips under the lock', (tool) => count(roundTrips[tool]?.underLock)],
