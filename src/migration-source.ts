@@ -1,8 +1,7 @@
 import { readdir } from 'node:fs/promises';
-import { extname, join } from 'node:path';
+import { join, parse } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Knex } from 'knex';
-import { UserError } from './user-error';
 
 interface MigrationFile {
   /** The name without extension; Knex's `migrate:list` prints it under this key. */
@@ -20,19 +19,11 @@ export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
   constructor(private readonly directory: string) {}
 
   async getMigrations(): Promise<MigrationFile[]> {
-    const entries = await readdir(this.directory);
     const paths = new Map<string, string>();
-    for (const entry of entries.sort()) {
+    for (const entry of (await readdir(this.directory)).sort()) {
       // Neither what a compiler, an editor or an archive leaves beside a migration, nor its tests.
-      const isMigration = /^[^.].*\.[cm]?[jt]s$/.test(entry) && !/\.(d|test|spec)\.\w+$/.test(entry);
-      if (!isMigration) continue;
-      const [path, extension] = [join(this.directory, entry), extname(entry)];
-      if (/^\.[cm]ts$/.test(extension)) {
-        throw new UserError(
-          `${path}: Knex runs .ts, .js, .cjs and .mjs. Rename it: it must not be left out.`,
-        );
-      }
-      paths.set(entry.slice(0, -extension.length), path);
+      if (/^[^.].*\.[cm]?[jt]s$/.test(entry) && !/\.(d|test|spec)\.\w+$/.test(entry))
+        paths.set(parse(entry).name, join(this.directory, entry));
     }
     return [...paths].map(([file, path]) => ({ file, path }));
   }
@@ -41,7 +32,8 @@ export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
     return migration.file;
   }
 
+  /** What Node.js, or ts-node in it, cannot run it refuses by name. */
   async getMigration({ path }: MigrationFile): Promise<Knex.Migration> {
-    return extname(path) === '.mjs' ? import(pathToFileURL(path).href) : require(path);
+    return /\.m[jt]s$/.test(path) ? import(pathToFileURL(path).href) : require(path);
   }
 }

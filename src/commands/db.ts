@@ -1,27 +1,18 @@
 import { existsSync, rmSync } from 'node:fs';
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { embeddedCluster } from '../database/embedded';
 import { stop } from '../database/server';
 import { main } from './main';
 
-const program = new Command('db').description('The embedded PostgreSQL server of this project.');
-
-program
-  .command('stop')
-  .description('stop it; the next command that needs it starts it again')
-  .action(() => {
-    console.log(stop(embeddedCluster()) ? 'Stopped.' : 'It was not running.');
-  });
-
-program
-  .command('reset')
-  .description('stop it and delete its data; the next command that needs it begins with an empty database')
-  .action(() => {
+const program = new Command('db')
+  .description('Stops the embedded PostgreSQL server of this project, and with reset deletes its data.')
+  .addArgument(new Argument('<what>').choices(['stop', 'reset']))
+  .action((what: string) => {
     const cluster = embeddedCluster();
-    stop(cluster);
-    const isThere = existsSync(cluster.data);
+    const wasRunning = stop(cluster);
+    if (what === 'stop') return console.log(wasRunning ? 'Stopped.' : 'It was not running.');
+    console.log(existsSync(cluster.data) ? 'Deleted.' : 'There was nothing to delete.');
     rmSync(cluster.data, { recursive: true, force: true });
-    console.log(isThere ? 'Deleted.' : 'There was nothing to delete.');
   });
 
 main(program);

@@ -1,43 +1,31 @@
 import { Command } from 'commander';
-import { type Knex, knex } from 'knex';
-import knexConfig from '../../knexfile';
+import type { Knex } from 'knex';
 import { verify } from '../../migrations/0016_add_security_fields';
 import { connectionFrom } from '../database/connection';
 import { UserError } from '../user-error';
+import { withDatabase } from './inspect';
 import { main } from './main';
 
 const program = new Command('start')
   .description('Shows the whole story on an embedded PostgreSQL server: the error, the migration, the cure.')
-  .action(async () => {
-    const config = await knexConfig();
-    if (process.env['NODE_ENV'] === 'production' || connectionFrom(process.env)) {
-      throw new UserError(
-        'A demonstration, for the embedded server alone: with a database configured, or NODE_ENV=production, it does\n' +
-          'nothing. To migrate your database: npx knex migrate:latest',
-      );
-    }
-    const database = knex(config);
-    try {
-      await demonstrate(database);
-    } finally {
-      await database.destroy();
-    }
-  });
+  .action(() => withDatabase(demonstrate));
 
 async function demonstrate(database: Knex) {
+  if (process.env['NODE_ENV'] === 'production' || connectionFrom(process.env))
+    throw new UserError(
+      'A demonstration, for the embedded server alone: with a database configured, or NODE_ENV=production, it does\n' +
+        'nothing. To migrate your database: npx knex migrate:latest',
+    );
+
   title('A PostgreSQL server, with the table as the application left it');
-  const { rows } = await database.raw('SELECT version()');
-  console.log(rows[0].version);
   const [completed] = await database.migrate.list();
   if (completed.length > 0) {
     console.log('The migration is there from the last time. It is taken back first:');
     await database.migrate.rollback(undefined, true);
   }
   await database.seed.run();
-  await database('user_profiles')
-    .select('id', 'mfa_enabled', 'backup_codes')
-    .orderBy('id')
-    .then(console.table);
+  const people = database('user_profiles').select('id', 'mfa_enabled', 'backup_codes').orderBy('id');
+  console.table(await people);
 
   title('The application opens /mfa/setup/ for somebody new');
   await firstVisit(database);
@@ -69,20 +57,17 @@ FROM auth_user u LEFT JOIN user_profiles p ON p.user_id = u.id WHERE p.id IS NUL
 
 async function firstVisit(database: Knex) {
   console.log(insert);
+  const visit = await database.transaction();
   try {
-    await database.transaction(async (trx) => {
-      await trx.raw(insert);
-      await trx.rollback();
-    });
+    await visit.raw(insert);
     console.log('It succeeds (and is rolled back, to leave the sample as it was).');
   } catch (error) {
     // Knex puts the statement in front of the message.
     console.log(`ProgrammingError: ${(error as Error).message.replace(`${insert} - `, '')}`);
   }
+  await visit.rollback();
 }
 
-function title(text: string) {
-  console.log(`\n=== ${text} ===\n`);
-}
+const title = (text: string) => console.log(`\n=== ${text} ===\n`);
 
 main(program);

@@ -16,31 +16,26 @@ export const honoured = (
   'keepalives keepalives_idle sslmode sslnegotiation sslrootcert sslcert sslkey sslpassword'
 ).split(' ');
 
-const never = /(?!)/;
+/** The others: they would be passed over in silence. */
+const others = (
+  'channel_binding client_encoding gssencmode hostaddr load_balance_hosts require_auth requirepeer requiressl service ' +
+  'ssl_min_protocol_version ssl_max_protocol_version sslcertmode sslcrl sslcrldir sslsni target_session_attrs'
+).split(' ');
 
-/** The others: the values that ask for what node-postgres does anyway, and what to do in place of another one. */
-const others = new Map<string, readonly [unless: RegExp, instead?: string]>([
-  ['channel_binding', [/^(disable|prefer)$/]],
-  ['client_encoding', [/^(utf-?8|auto)$/i]],
-  ['currentSchema', [never, 'DB_SCHEMA does it.']],
-  ['gssencmode', [/^(disable|prefer)$/]],
-  ['hostaddr', [never, 'host takes an address as well.']],
-  ['load_balance_hosts', [/^disable$/]],
-  ['passfile', [never, 'PGPASSFILE does it.']],
-  ['requiressl', [never, 'sslmode=require does it.']],
-  ['schema', [never, 'DB_SCHEMA does it.']],
-  ['search_path', [never, 'DB_SCHEMA does it.']],
-  ['service', [never, "Its file's lines can be PGHOST, PGDATABASE and so on."]],
-  ['ssl', [never, 'sslmode=require, verify-ca or verify-full does it.']],
-  ['sslcertmode', [/^allow$/]],
-  ['sslsni', [/^1$/]],
-  ['target_session_attrs', [/^any$/]],
-  // node-postgres's own: sslmode as libpq means it.
-  ['uselibpqcompat', [/^true$/]],
-  ...'require_auth requirepeer ssl_min_protocol_version ssl_max_protocol_version sslcrl sslcrldir'
-    .split(' ')
-    .map((name) => [name, [never]] as const),
-]);
+/** What node-postgres does anyway may be asked for. (uselibpqcompat is its own: sslmode as libpq means it.) */
+const harmless = [
+  /^(channel_binding|gssencmode)=(disable|prefer)$/,
+  /^client_encoding=(utf-?8|auto)$/i,
+  /^(load_balance_hosts=disable|sslcertmode=allow|sslsni=1|target_session_attrs=any|uselibpqcompat=true)$/,
+];
+
+const instead: readonly (readonly [parameters: RegExp, advice: string])[] = [
+  [/^(schema|currentSchema|search_path)$/, 'DB_SCHEMA does it.'],
+  [/^(ssl|requiressl)$/, 'sslmode=require, verify-ca or verify-full does it.'],
+  [/^passfile$/, 'PGPASSFILE does it.'],
+  [/^service$/, "Its file's lines can be PGHOST, PGDATABASE and so on."],
+  [/^hostaddr$/, 'host takes an address as well.'],
+];
 
 /** What a parameter is called in a source. */
 export function nameOf(source: Source, parameter: string): string {
@@ -55,8 +50,7 @@ const irregular = new Map([
   ['dbname', 'PGDATABASE'],
   ['application_name', 'PGAPPNAME'],
   ['connect_timeout', 'PGCONNECT_TIMEOUT'],
-  // pgpass reads PGPASSFILE; PGCLIENTENCODING is psql's business: what we send and get is UTF-8.
-  ['passfile', ''],
+  // PGCLIENTENCODING is psql's business: what we send and get is UTF-8.
   ['client_encoding', ''],
 ]);
 
@@ -73,14 +67,15 @@ export function gathered(env: Environment, source: Source): ReadonlyMap<string, 
   for (const [parameter, value, place] of [
     ...Array.from(url, ([parameter, value]) => [parameter, value, source] as const),
     ...from('DB', source === 'DB' ? honoured : ['sslmode', 'sslrootcert']),
-    ...from('PG', [...honoured, ...others.keys()]),
+    ...from('PG', [...honoured, ...others]),
   ]) {
     if (value === undefined || given.has(parameter)) continue;
     const name = nameOf(place, parameter);
     if (!value) throw new UserError(`${name} is empty. Give it a value, or take it out.`);
-    const [unless, instead = ''] = others.get(parameter) ?? [never];
-    if (!honoured.includes(parameter) && !unless.test(value))
-      throw new UserError(`${name} cannot be honoured as it is: take it out. ${instead}`.trimEnd());
+    if (!honoured.includes(parameter) && !harmless.some((pair) => pair.test(`${parameter}=${value}`))) {
+      const [, advice = ''] = instead.find(([parameters]) => parameters.test(parameter)) ?? [];
+      throw new UserError(`${name} cannot be honoured as it is: take it out. ${advice}`.trimEnd());
+    }
     given.set(parameter, { value, name });
   }
   return given;

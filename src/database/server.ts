@@ -15,7 +15,7 @@ export interface Cluster {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** The application's database and its owner: an ordinary role, as in production. A superuser would hide that a right is missing. */
+/** The application's database and role. As in production it is no superuser, who would hide that a right is missing. */
 export const application = { pathname: 'ehr', username: 'ehr_owner' };
 
 /** The user and group of Linux that own nothing. PostgreSQL refuses to run as root. */
@@ -72,11 +72,9 @@ function portOf(cluster: Cluster): string | undefined {
 /** One that begins, recovers or stops is there, and lets nobody in. */
 async function answers(connectionString: string): Promise<boolean> {
   const client = new Client({ connectionString, ssl: false, connectionTimeoutMillis: 5_000 });
-  const said = client.connect().then(() => client.end());
-  return said.then(
-    () => true,
-    () => false,
-  );
+  const failure = await client.connect().then(() => undefined, String);
+  await client.end();
+  return failure === undefined;
 }
 
 function pgCtl({ native, data }: Cluster, command: string, ...args: readonly string[]): boolean {

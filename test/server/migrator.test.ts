@@ -232,11 +232,8 @@ describe('an external pool', () => {
   test('whose connections are all taken is not waited for without a limit', async () => {
     const { pool, instance } = await pooled(1, { acquireConnectionTimeout: 200 });
     const taken = await pool.connect();
-    await expect(instance.raw('SELECT 1')).rejects.toThrow(
-      'connectionPool has had no connection to give for 0.2 s',
-    );
+    await expect(instance.raw('SELECT 1')).rejects.toThrow('timeout exceeded when trying to connect');
     taken.release();
-    // The connection that came late has gone back.
     expect((await instance.raw('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await pool.end();
   });

@@ -230,7 +230,7 @@ describe('parameters of the URL', () => {
     ['schema=', 'schema in DATABASE_URL is empty. Give it a value, or take it out.'],
     ['sslmode=', 'sslmode in DATABASE_URL is empty.'],
     ['ssl=1', 'sslmode=require, verify-ca or verify-full does it.'],
-    ['requiressl=1', 'sslmode=require does it.'],
+    ['requiressl=1', 'sslmode=require, verify-ca or verify-full does it.'],
     ['sslmode=no-verify', 'sslmode in DATABASE_URL is "no-verify". It is disable, require'],
     ['target_session_attrs=read-write', 'target_session_attrs in DATABASE_URL cannot be honoured'],
     ['channel_binding=require', 'channel_binding in DATABASE_URL cannot be honoured as it is: take it out.'],
@@ -264,7 +264,7 @@ describe('parameters of the URL', () => {
     [{ PGSERVICE: 'prod' }, 'PGSERVICE cannot be honoured'],
     [
       { PGHOST: 'h', PGREQUIRESSL: '1' },
-      'PGREQUIRESSL cannot be honoured as it is: take it out. sslmode=require',
+      'PGREQUIRESSL cannot be honoured as it is: take it out. sslmode=require, ',
     ],
     [{ PGHOSTADDR: '10.0.0.1' }, 'PGHOSTADDR cannot be honoured'],
     [{ PGHOST: 'h', PGTARGETSESSIONATTRS: 'primary' }, 'PGTARGETSESSIONATTRS cannot be honoured'],
