@@ -1,44 +1,56 @@
-// What the catalog tells beyond what the program itself says. Each query gives lines; $1 is the table's oid, and $2 the
-// statements that would be sent.
+import { advisoryKey } from '../run';
 
-/** The table and all below it. */
-export const tree = `
-tree (oid) AS (
+/**
+ * What the catalog tells beyond what the program itself says, in lines of several kinds; of a column, where they have a name.
+ * $1 is the table's oid, $2 and $3 those of Knex's tables, $4 the change with the role that is asked about, $5 the statements
+ * that would be sent. What may not be there is read by query_to_xml, as a name in this query must exist.
+ */
+export const advice = String.raw`
+WITH RECURSIVE tree (oid) AS ( -- the table and all below it
   SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-)`;
-
-/** Why this role may not do it here, or what the server would refuse in the midst of the work. */
-export const conflicts = `
-WITH RECURSIVE ${tree},
+),
 types (oid) AS ( -- the table's row type, and what is made of it
   SELECT c.reltype FROM pg_class c JOIN tree ON tree.oid = c.oid
   UNION
   SELECT y.oid FROM types t JOIN pg_type y ON t.oid IN (y.typelem, y.typbasetype) OR y.typtype = 'c' AND y.typrelid IN (
     SELECT attrelid FROM pg_attribute WHERE atttypid = t.oid AND NOT attisdropped)
+),
+rename (old, new, flag, type) AS (
+  SELECT r ->> 'from', r ->> 'to', r ->> 'moveWhere', r ->> 'type' FROM (SELECT $4::jsonb -> 'rename') x (r)
+),
+declared (name, is_nullable) AS (
+  SELECT c ->> 'name', NOT (c ->> 'notNull')::boolean FROM jsonb_array_elements($4 -> 'columns') c
+  UNION ALL SELECT unnest(ARRAY[old, new]), true FROM rename
+),
+gone (name, other) AS ( -- columns that will not be there under this name
+  SELECT g[1], g[2] FROM regexp_matches($5::text, '(?:DROP|RENAME) COLUMN "?(\w+)"?(?: TO "?(\w+))?', 'g') g
 )
-SELECT concat(problem, chr(10), remedy) AS line
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_roles o ON o.oid = c.relowner
-JOIN pg_roles me ON me.rolname = current_user
+SELECT 'shape' AS kind, a.attname AS name, concat(format_type(a.atttypid, a.atttypmod),
+       CASE WHEN a.attnotnull THEN ' NOT NULL' END, ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS line
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+
+UNION ALL -- why this role may not do it here
+SELECT 'conflict', '', concat(problem, chr(10), remedy)
+FROM pg_class c CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
 CROSS JOIN LATERAL (VALUES
-  (pg_is_in_recovery(), 'this server is a standby: it cannot be changed',
-   'Connect to the primary and run it there; the standby follows by itself.'),
-  (NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'on', 'this session is read-only',
-   'See where that comes from: SELECT source, setting FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
-  (NOT pg_has_role(c.relowner, 'USAGE'),
-   format('it belongs to %I, and only its owner may alter it; this session is %I', o.rolname, current_user),
-   format('Run it as %I, or as a member of that role.', o.rolname)),
-  ($2::text ~ 'CREATE TABLE' AND NOT me.rolsuper AND NOT has_schema_privilege(o.oid, n.oid, 'CREATE'),
-   format('a table is kept beside it, and its owner %I may not create one in schema %I', o.rolname, n.nspname),
-   format('As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; it can be revoked after the last step.',
-          n.nspname, o.rolname))
+  (current_setting('transaction_read_only') = 'on',
+   CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this session is read-only' END,
+   'Connect to the primary, or see where that comes from: '
+   'SELECT source FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
+  (NOT pg_has_role(relowner, 'USAGE'),
+   format('it belongs to %s, and only its owner may alter it; this session is %I', owner, current_user),
+   format('Run it as %s, or as a member of that role.', owner)),
+  ($5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
+     AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE'),
+   format('a table is kept beside it, and its owner %s may not create one in schema %s', owner, schema),
+   format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, owner))
 ) reason (applies, problem, remedy)
 WHERE c.oid = $1 AND applies
 UNION ALL
-SELECT concat(format('column %I of %s is of the table''s row type: while it is, the server changes no type of the table, and '
-                     'adds no column with a default', a.attname, c.oid::regclass), chr(10),
-  CASE WHEN c.relnamespace = to_regnamespace('repack')
+SELECT 'conflict', '', format(E'column %I of %s is of the table''s row type: while it is, the server changes no type of it, '
+    'and adds no column with a default\n%s', a.attname, c.oid::regclass,
+  CASE WHEN c.relnamespace::regnamespace::text = 'repack'
        THEN 'A pg_repack was killed: DROP EXTENSION pg_repack CASCADE; CREATE EXTENSION pg_repack;'
        WHEN c.relkind = 'm' THEN format('DROP MATERIALIZED VIEW %s; and create it anew afterwards.', c.oid::regclass)
        ELSE format('ALTER TABLE %s ALTER COLUMN %I TYPE jsonb USING to_jsonb(%2$I); what writes it then needs to_jsonb(), too.',
@@ -46,81 +58,127 @@ SELECT concat(format('column %I of %s is of the table''s row type: while it is, 
 FROM types t
 JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')
-WHERE $2 ~ 'ADD COLUMN [^\\n]* DEFAULT|ALTER COLUMN [^\\n]* TYPE '`;
+WHERE $5 ~ 'ADD COLUMN [^\n]* DEFAULT|ALTER COLUMN [^\n]* TYPE '
 
-/** Whom else it concerns: readers, functions (those of triggers the program itself looks at), subscribers, publishers. */
-export const warnings = `
-SELECT format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: %s',
-              pg_size_pretty(pg_table_size($1::oid))) AS line
-WHERE current_setting('server_version_num')::integer < 110000 AND $2::text ~ 'ADD COLUMN [^\\n]* DEFAULT'
+UNION ALL -- nothing in the data tells a value that is spent from one that has not moved yet
+SELECT 'warning', old, format('%s people''s %I would move into %I and work again; where they were spent or replaced, clear '
+         'them before: UPDATE %4$s SET %2$I = %5$s %6$s;', n, old, new, $1::regclass,
+         split_part(condition, '::pg_catalog.text <> ', 2), condition)
+FROM rename JOIN pg_attribute f ON f.attrelid = $1 AND f.attname = flag AND f.atttypid = 'bool'::regtype
+JOIN regexp_split_to_table($5, '\n') step ON position(format(' SET %I = %I::', new, old) IN step) > 0
+CROSS JOIN LATERAL rtrim(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ';') w (condition)
+CROSS JOIN LATERAL (SELECT CASE WHEN has_table_privilege($1, 'SELECT') THEN substring(query_to_xml(format(
+  'SELECT count(*) AS n FROM %s %s', $1::regclass, condition), false, false, '')::text FROM '<n>(\d+)') END) c (n)
+WHERE n <> '0'
 UNION ALL
-SELECT format('only %s more columns are possible: a table has 1,600 numbers, and dropped columns keep theirs', 1600 - max(attnum))
-FROM pg_attribute WHERE attrelid = $1 HAVING max(attnum) > 1500
-UNION ALL
-SELECT format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.names[1])
-FROM regexp_matches($2, '(?:DROP|RENAME) COLUMN "?(\\w+)"?(?: TO "?(\\w+))?', 'g') g (names)
-JOIN pg_proc p ON p.prosrc ~* ('\\m' || g.names[1] || '\\M') AND NOT coalesce(p.prosrc ~* ('\\m' || g.names[2] || '\\M'), false)
+SELECT 'warning', g.name, format('with column %I goes %s: it does not come back with it', g.name, what)
+FROM gone g JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = g.name AND g.other IS NULL
+CROSS JOIN LATERAL (
+  SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
+  WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = a.attnum AND deptype = 'a'
+    AND classid <> 'pg_attrdef'::regclass AND objid NOT IN (SELECT oid FROM pg_constraint WHERE contype = 'n')
+  UNION ALL
+  SELECT concat('GRANT ', privilege_type, ' TO ', coalesce(quote_ident(r.rolname), 'PUBLIC'))
+  FROM aclexplode(a.attacl) LEFT JOIN pg_roles r ON r.oid = grantee
+) d (what)
+UNION ALL -- not of triggers: at those the program itself looks
+SELECT 'warning', g.name, format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.name)
+FROM gone g
+JOIN pg_proc p ON p.prosrc ~* ('\m' || g.name || '\M') AND NOT coalesce(p.prosrc ~* ('\m' || g.other || '\M'), false)
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
-WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+UNION ALL -- pglogical has names; and its senders go on with the old list until ANALYZE makes them read the table's again
+SELECT 'warning', g.old, CASE WHEN has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+  THEN format('column %I leaves the stream of pglogical''s replication set ', g.old) || substring(query_to_xml(format(
+      'SELECT string_agg(set_name::text, '', '') AS n FROM %I.replication_set_table JOIN %1$I.replication_set USING (set_id) '
+      'WHERE set_reloid = %s AND %L = ANY (set_att_list)', s.nspname, $1, g.old), false, false, '')::text FROM '<n>([^<]*)')
+    || format(', and no error says so. Right after the change: UPDATE pglogical.replication_set_table SET set_att_list = '
+              'array_replace(set_att_list, %L, %L) WHERE set_reloid = %L::regclass; ANALYZE %3$s;', g.old, g.new, $1::regclass)
+  ELSE format('pglogical is here, and this role may not see whether a replication set lists column %I', g.old) END
+FROM (SELECT name, coalesce(other, new) FROM gone LEFT JOIN rename ON name = old) g (old, new)
+JOIN pg_namespace s ON s.nspname = 'pglogical' AND g.new IS NOT NULL
+JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'replication_set_table'
 UNION ALL
-SELECT format('%s. A subscriber without the columns stops at the next write, and goes on once it has them: migrate this '
-              'server first, then the subscribers at once.', pg_describe_object(classid, objid, objsubid))
-FROM pg_depend
-WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = 0
-  AND classid = to_regclass('pg_catalog.pg_publication_rel')
-UNION ALL
-SELECT format('the logical replication slot %s decodes this database. If the table is published to it: migrate this server '
-              'first, then the subscribers at once. FOR ALL TABLES publishes the tables that are kept beside it, too: they '
-              'need them.', slot_name)
-FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()
-UNION ALL
--- By query_to_xml, because servers before 10 have no such catalog.
-SELECT 'the table is fed by a subscription. Migrate the server that publishes first, then this one at once.'
-WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL
-  AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', $1::oid),
-                   false, false, '')::text LIKE '%<row%'`;
+SELECT 'warning', '', line FROM (
+  SELECT format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: %s',
+                pg_size_pretty(pg_table_size($1))) AS line
+  WHERE current_setting('server_version_num')::integer < 110000 AND $5 ~ 'ADD COLUMN [^\n]* DEFAULT'
+  UNION ALL
+  SELECT format('only %s more columns are possible: a table has 1,600 numbers, and dropped ones keep theirs', 1600 - max(attnum))
+  FROM pg_attribute WHERE attrelid = $1 HAVING max(attnum) > 1500
+  UNION ALL
+  SELECT concat(what, '. Migrate the server that publishes first, then the subscribers at once: one without the columns (or the '
+                'tables beside it, where all are published) stops at the next write, until it has them')
+  FROM (
+    SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
+    WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = 0
+      AND classid = to_regclass('pg_catalog.pg_publication_rel')
+    UNION ALL
+    SELECT format('the logical replication slot %s decodes this database', slot_name)
+    FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()
+    UNION ALL
+    SELECT 'the table is fed by a subscription'
+    WHERE to_regclass('pg_catalog.pg_subscription_rel') IS NOT NULL -- from 10 on
+      AND query_to_xml(format('SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = %s', $1),
+                       false, false, '')::text LIKE '%<row%'
+  ) replicated (what)
+) others WHERE $5 ~ '(ADD|DROP|RENAME) COLUMN'
 
-/** CHECK constraints over columns that the application writes ($2), into all but some ($3) NULL as well. */
-export const checks = `
-SELECT a.attname AS name, is_not_null AS "isCertain",
-       format(CASE WHEN is_not_null THEN 'constraint %s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
+UNION ALL -- constraints over what the application writes
+SELECT CASE WHEN is_not_null THEN 'refusal' ELSE 'check' END, a.attname,
+       format(CASE WHEN is_not_null
+              THEN 'constraint %s refuses NULL, which the application stores: ALTER TABLE %s DROP CONSTRAINT %1$s;'
               ELSE 'constraint %s of %s may refuse what the application stores: %s' END,
-              quote_ident(k.conname), k.conrelid::regclass, pg_get_constraintdef(k.oid)) AS line
+              quote_ident(k.conname), k.conrelid::regclass, pg_get_constraintdef(k.oid))
 FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+JOIN declared d ON d.name = a.attname
 CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
-WHERE k.conrelid = $1 AND k.contype = 'c' AND a.attname::text = ANY ($2::text[])
-  AND NOT (is_not_null AND a.attname::text = ANY ($3::text[]))`;
+WHERE k.conrelid = $1 AND k.contype = 'c' AND (is_nullable OR NOT is_not_null)
+UNION ALL -- a role with grants on columns gets nothing on one that is added; in a GRANT each word has a list of its own
+SELECT 'privilege', a.attname, format(
+  '%I may not read and write %I: GRANT SELECT (%2$I), INSERT (%2$I), UPDATE (%2$I) ON %s TO %1$I;',
+  $4 ->> 'role', a.attname, a.attrelid::regclass)
+FROM declared d JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = d.name
+CROSS JOIN unnest('{SELECT,INSERT,UPDATE}'::text[]) word
+GROUP BY a.attname, a.attrelid HAVING NOT bool_and(has_column_privilege(($4 ->> 'role')::name, a.attrelid, a.attname, word))
 
-/**
- * Who holds a transaction on the table or a part of it, or has changed the catalog's row of it (GRANT before 18). A query
- * is shown up to its first string: somebody's data.
- */
-export const holders = `
-WITH RECURSIVE ${tree}
-SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction; see pg_prepared_xacts'
-         ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', l.pid, a.usename,
-                     coalesce(a.application_name, ''), coalesce(a.state, 'hidden from this role'),
-                     round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
-                     left(split_part(regexp_replace(a.query, '(''|\\$([^0-9$][^$]*)?\\$).*', '''...'), chr(10), 1), 100))
-       END, chr(10)) AS line
+UNION ALL
+SELECT 'hint', '', format('Django has not recorded its own migration. So that it does not try again: '
+                          'python manage.py migrate %s %s --fake', app, migration)
+FROM (SELECT $4 -> 'django' ->> 'app', $4 -> 'django' ->> 'migration') x (app, migration)
+JOIN pg_class c ON c.oid = $1 JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relname = 'django_migrations'
+WHERE app <> '' AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
+  'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, app, migration), false, false, '')::text NOT LIKE '%<row%'
+UNION ALL
+SELECT 'hint', new, format('%s is %s, as %s was; the application''s model says %s. All works but saving an empty string. '
+                           'At a quiet hour, as it rewrites the table: ALTER TABLE %s ALTER COLUMN %1$I TYPE %4$s;',
+                           new, atttypid::regtype, old, type, attrelid::regclass)
+FROM rename JOIN pg_attribute ON attrelid = $1 AND attname = new
+WHERE atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::text <> type
+
+UNION ALL -- who holds a transaction on it, or on its row of the catalog; a query up to its first string: somebody's data
+SELECT 'holder', '', string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction; see pg_prepared_xacts'
+  ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', l.pid, a.usename,
+              coalesce(a.application_name, ''), coalesce(a.state, 'hidden from this role'),
+              round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
+              left(split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*)?\$).*', '''...'), chr(10), 1), 100)) END, chr(10))
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
   l.relation IN (SELECT oid FROM tree) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree ON tree.oid = c.oid
-                         UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))`;
+  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree ON tree.oid = c.oid -- a GRANT before 18
+                         UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))
 
-/** Which the application's own words ($2 its app and $3 migration for Django, $4 a column, $5 once, and $6 its type) want. */
-export const hints = `
-SELECT format('Django has not recorded its own migration. So that it does not try again: python manage.py migrate %s %s --fake',
-              $2::text, $3::text) AS line
-FROM pg_class c JOIN pg_class m ON m.relnamespace = c.relnamespace AND m.relname = 'django_migrations'
--- By query_to_xml, because it may not be there.
-WHERE c.oid = $1 AND $2 <> '' AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
-  'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, $2, $3), false, false, '')::text NOT LIKE '%<row%'
-UNION ALL
-SELECT format('%s is %s, as %s was; the application''s model says %s. All works but saving an empty string. At a quiet hour, as '
-              'it rewrites the table: ALTER TABLE %s ALTER COLUMN %1$I TYPE %4$s;',
-              attname, atttypid::regtype, $5::text, $6::text, attrelid::regclass)
-FROM pg_attribute
-WHERE attrelid = $1 AND attname = $4 AND atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::text <> $6`;
+UNION ALL -- Knex's own source of migrations records them with .js or .ts, ours without
+SELECT 'record', '', coalesce(substring(query_to_xml(format(
+  'SELECT max(name) AS n FROM %s WHERE right(regexp_replace(name, ''\.\w+$'', ''''), length(%L)) = %2$L', $2::regclass, tail),
+  false, false, '')::text FROM '<n>([^<]*)'), '')
+FROM (SELECT coalesce($4 -> 'knex' ->> 'endsWith', $4 -> 'knex' ->> 'migration')) x (tail)
+WHERE tail <> '' AND has_table_privilege($2::oid, 'SELECT')
+UNION ALL -- is_locked, committed: down or rollback at work, or killed (never latest). Two rows Knex refuses as well
+SELECT 'lock', '', CASE WHEN EXISTS (
+    SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) THEN 'held'
+  WHEN query_to_xml(format('SELECT 1 FROM %s HAVING count(*) > 1 OR sum(is_locked) > 0', $3::regclass),
+                    false, false, '')::text LIKE '%<row%' THEN 'stale' ELSE 'free' END
+WHERE has_table_privilege($3::oid, 'SELECT')`;

@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { explained } from '../connection';
+import type { DatabaseError } from 'pg';
+import { type Connection, explained, withConnection } from '../connection';
 import type { Change } from '../declaration';
-import type { Direction } from '../program/program';
-import { tried } from './looking';
+import { type Direction, program } from '../program/program';
+import { send, surroundings } from '../run';
 
 /** What came of doing it and taking it back. */
 export interface Rehearsal {
@@ -15,12 +16,56 @@ export interface Rehearsal {
   readonly lines: readonly string[];
 }
 
-/** @see TableChange.rehearse */
-export async function rehearsalOf(knex: Knex, change: Change, direction: Direction): Promise<Rehearsal> {
-  const { said, refusal } = await tried(knex, change, direction).catch((error) => {
-    throw explained(error);
+/** Errors that say nothing of the change: no connection, no memory, no lock, interrupted; no table to change. */
+const blind = /^(|08...|53...|55P03|57...|42P01|42809)$/;
+
+/**
+ * While it waits it says so at once.
+ *
+ * @see TableChange.rehearse
+ * @param dry only what it would say
+ */
+export async function rehearsalOf(
+  knex: Knex,
+  change: Change,
+  direction: Direction,
+  dry = false,
+): Promise<Rehearsal> {
+  const said: string[] = [];
+  const statement = program(change, direction, { ...surroundings(), dry });
+  const report = (line: string) => {
+    if (/\bTry \d+; the next one in /.test(line)) console.error(line);
+    else said.push(line);
+  };
+  const refusal = await undone(knex, async (connection) => {
+    try {
+      await send(connection, connection, statement, report, 'Nothing has changed.');
+      return null;
+    } catch (error) {
+      const { code = '', message } = error as DatabaseError;
+      const isRefusal = code !== '55P03' && (!blind.test(code) || message.includes(' is left as it was: '));
+      if (!isRefusal) throw error;
+      return explained(error).message;
+    }
   });
   const verdict = refusal === null ? 'It would be done.' : `It would be refused: ${refusal}`;
   const end = 'It was taken back. It locked as the real thing does, for as long.';
   return { direction, refusal, said, lines: [...said, verdict, end] };
+}
+
+/** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
+export async function undone<R>(knex: Knex, work: (connection: Connection) => Promise<R>): Promise<R> {
+  const [begin, end] = knex.isTransaction
+    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
+    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
+  return withConnection(knex, async (connection) => {
+    await connection.query(begin);
+    try {
+      return await work(connection);
+    } finally {
+      await connection.query(end).catch(() => undefined);
+    }
+  }).catch((error) => {
+    throw explained(error);
+  });
 }

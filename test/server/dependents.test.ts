@@ -1,10 +1,6 @@
-import { plan } from '../../migrations/0016_add_security_fields';
-import { tableChange } from '../../src/table-change';
 import { expectRefusal, schemaOf } from '../support/catalog';
-import { databasePerTest, freshDatabase, loadState, serverVersion } from '../support/database';
-import { knexFor } from '../support/knex';
-import { functions, migrate } from '../support/routes';
-import { startTestServer, testCluster } from '../support/server';
+import { databasePerTest, serverVersion } from '../support/database';
+import { functions } from '../support/routes';
 
 // What else names a column that changes: what would stop the change is told in the server's own words, with what to do.
 const here = databasePerTest('0015');
@@ -12,16 +8,6 @@ const here = databasePerTest('0015');
 const trigger = `
   CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
   CREATE TRIGGER touched BEFORE UPDATE`;
-
-/** What plan warns of, without what is said of old servers (versions.test.ts). */
-async function warned(url: string, change: { plan: typeof plan } = { plan }): Promise<readonly string[]> {
-  const knex = await knexFor(url);
-  try {
-    return (await change.plan(knex)).warnings.filter((line) => !line.startsWith('before PostgreSQL 11'));
-  } finally {
-    await knex.destroy();
-  }
-}
 
 test.each([
   [
@@ -133,32 +119,6 @@ test('an index, a CHECK, statistics, a column grant and a default survive', asyn
   await admin.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
 });
 
-test('plan warns of a function that reads the column, and not of one that has both names, or a longer one', async () => {
-  const { client, url } = here();
-  const counts = (name: string, condition: string) =>
-    client.query(`CREATE FUNCTION ${name}() RETURNS bigint LANGUAGE plpgsql AS $$
-      BEGIN RETURN (SELECT count(*) FROM user_profiles WHERE ${condition}); END $$`);
-  await counts('spent', 'backup_codes IS NULL');
-  await counts('adapted', 'mfa_backup_codes IS NULL OR backup_codes IS NULL');
-  await counts('other', 'old_backup_codes_2 IS NULL');
-  expect(await warned(url)).toEqual([
-    expect.stringMatching(/^function (public\.)?spent\(\) has backup_codes in its text/),
-  ]);
-  expect(await functions.up(here())).not.toContainEqual(expect.stringContaining('WARNING'));
-});
-
-test("... nor of the server's own functions, and symbols that are called like the column", async () => {
-  const { client, admin, url } = here();
-  await client.query('ALTER TABLE user_profiles ADD drandom text');
-  await admin.query(`
-    CREATE FUNCTION pg_catalog.own() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM drandom; END';
-    CREATE FUNCTION public.chance() RETURNS float8 LANGUAGE internal AS 'drandom'`);
-  const rename = { from: 'drandom', to: 'chance', type: 'text', moveWhere: 'mfa_enabled', empty: '' };
-  const change = tableChange({ id: '17', table: 'user_profiles', add: {}, rename });
-  expect(await warned(url, change)).toEqual([]);
-  expect(await migrate(url, 'up', change)).not.toContainEqual(expect.stringContaining('WARNING'));
-});
-
 test('down: what would stop it is refused, with what helps; indexes and constraints of a column go with it', async () => {
   const { client } = here();
   await functions.up(here());
@@ -176,44 +136,4 @@ test('down: what would stop it is refused, with what helps; indexes and constrai
   await expectRefusal(client, down, /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE /);
   await client.query('DROP VIEW locked');
   await down();
-});
-
-test('plan names publications, slots and subscriptions, with the order in which to migrate', async () => {
-  if (serverVersion < 10) return;
-  const server = await startTestServer(
-    testCluster({ wal_level: 'logical', max_replication_slots: '4', max_wal_senders: '4' }),
-  );
-  const [publisher, subscriber] = [await freshDatabase(server.url), await freshDatabase(server.url)];
-  try {
-    await loadState(publisher.client, '0015');
-    await loadState(subscriber.client, '0015');
-    await publisher.admin.query('CREATE PUBLICATION profiles FOR TABLE user_profiles');
-    await publisher.admin.query("SELECT pg_create_logical_replication_slot('profiles', 'pgoutput')");
-    const { hostname: host, port, username: user, password } = new URL(publisher.adminUrl);
-    await subscriber.admin.query(
-      `CREATE SUBSCRIPTION profiles CONNECTION 'host=${host} port=${port} user=${user} password=${password} dbname=${publisher.name}'
-       PUBLICATION profiles WITH (create_slot = false, enabled = false, slot_name = NONE)`,
-    );
-    expect(await warned(publisher.url)).toEqual([
-      expect.stringMatching(
-        /^publication of table .*user_profiles in publication profiles\. A subscriber .* migrate this server first/,
-      ),
-      'the logical replication slot profiles decodes this database. If the table is published to it: migrate this server first, then the subscribers at once. FOR ALL TABLES publishes the tables that are kept beside it, too: they need them.',
-    ]);
-    expect(await warned(subscriber.url)).toEqual([
-      'the table is fed by a subscription. Migrate the server that publishes first, then this one at once.',
-    ]);
-    for (const { url } of [publisher, subscriber]) {
-      await migrate(url, 'up');
-      // With no column to add or to drop nobody has to be migrated first.
-      expect(await warned(url)).toEqual([]);
-    }
-    await publisher.admin.query("SELECT pg_drop_replication_slot('profiles')");
-  } finally {
-    // A database with a subscription cannot be dropped.
-    await subscriber.admin.query('DROP SUBSCRIPTION IF EXISTS profiles');
-    await publisher.close();
-    await subscriber.close();
-    await server.remove();
-  }
 });
