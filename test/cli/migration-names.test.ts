@@ -1,7 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { databasePerTest, loadState } from '../support/database';
-import { knexCommand, project } from '../support/knex';
+import { knexCommand } from '../support/knex';
+import { ownMigrations } from './own-migrations';
 
 const database = databasePerTest('0015');
 const name = '0016_add_security_fields';
@@ -59,36 +58,11 @@ test('DB_SCHEMA takes table and record to that schema', async () => {
   expect(rows).toEqual([{ table_schema: 'Their Schema' }]);
 });
 
-let folder: string | undefined;
-afterEach(() => {
-  if (folder) rmSync(folder, { recursive: true });
-  folder = undefined;
-});
-
-/** A folder of migrations inside the project, where TypeScript is run, and the real command line on it. */
-function ownMigrations() {
-  mkdirSync(join(project, '.postgres'), { recursive: true });
-  const here = mkdtempSync(join(project, '.postgres/migrations-'));
-  folder = here;
-  writeFileSync(
-    join(here, '.knexfile.ts'),
-    `import knexConfig from '../../knexfile';
-     import { MigrationSource } from '../../src/migration-source';
-          export default async () => ({
-       ...(await knexConfig()),
-       migrations: { migrationSource: new MigrationSource(__dirname) },
-     });`,
-  );
-  const code = 'exports.up = async () => {}; exports.down = async () => {};';
-  return {
-    latest: () => knex('--knexfile', join(here, '.knexfile.ts'), 'migrate:latest'),
-    write: (file: string, text = code) => writeFileSync(join(here, file), text),
-    remove: (file: string) => rmSync(join(here, file)),
-  };
-}
+const own = ownMigrations(() => database().url);
 
 test('TypeScript today and JavaScript tomorrow are one history', async () => {
-  const { latest, write, remove } = ownMigrations();
+  const { knex, write, remove } = own();
+  const latest = () => knex('migrate:latest');
   write('0001_a.ts');
   expect(await latest()).toMatchObject({ code: 0, stderr: '' });
   expect(await recorded()).toEqual(['0001_a']);
@@ -99,7 +73,8 @@ test('TypeScript today and JavaScript tomorrow are one history', async () => {
 });
 
 test('modules of both kinds and names with a second dot are run, others are refused by name', async () => {
-  const { latest, write, remove } = ownMigrations();
+  const { knex, write, remove } = own();
+  const latest = () => knex('migrate:latest');
   write('0017_more.cjs');
   write('0018_module.mjs', 'export const up = async () => {}, down = up;');
   write('release_2.1.ts');
