@@ -83,12 +83,11 @@ function sourceOf(env: Environment): Source | undefined {
   const half = isLibpq
     ? /^DB_(USER|PASSWORD|PORT)$/
     : /^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
-  const alone = names.find((name) => half.test(name));
-  if (!alone && env['DATABASE_URL'] !== '') return isLibpq ? 'PG' : undefined;
-  const others = alone?.startsWith('PG') ? 'PGHOST nor PGDATABASE' : 'DB_HOST nor DB_NAME';
+  const alone = env['DATABASE_URL'] === '' ? 'DATABASE_URL' : names.find((name) => half.test(name));
+  if (!alone) return isLibpq ? 'PG' : undefined;
   throw new UserError(
-    `${alone ? `${alone} is set, and neither DATABASE_URL nor ${others}` : 'DATABASE_URL is empty'}: which database is meant?\n` +
-      `Say it, or unset ${alone ?? 'it'} for the embedded server.`,
+    `${alone} is ${env[alone] ? 'set' : 'empty'}, and nothing says which database is meant: DATABASE_URL, DB_HOST and DB_NAME, or PGHOST and\n` +
+      `PGDATABASE. Say it, or unset ${alone} for the embedded server.`,
   );
 }
 
