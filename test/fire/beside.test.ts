@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from 'pg';
 import { connect, databasePerTest } from '../support/database';
-import { knexCommand, type Outcome } from '../support/knex';
+import { knexCommand, knexFor, type Outcome } from '../support/knex';
 import { psqlScript, testWithPsql } from '../support/psql';
 import { isFull } from './numbers';
 import { shapeOf } from './profiles';
@@ -15,7 +16,7 @@ const routes: readonly [name: string, send: () => Promise<Outcome>][] = [
 ];
 const each = routes.map(([name, send]) => [name, send, name.endsWith('.sql') ? testWithPsql : test] as const);
 
-const trials = Array.from({ length: isFull ? 7 : 2 }, (_, i) => i + 1);
+const trials = Array.from({ length: isFull ? 20 : 2 }, (_, i) => i + 1);
 
 /** Resolves when a query of the superuser's gives a row. */
 async function until(query: string): Promise<void> {
@@ -79,4 +80,62 @@ testWithPsql('VACUUM removes rows that are deleted while a script waits', async 
   expect((await admin.query(atWork)).rows).toHaveLength(1);
   await reader.end();
   await expectDone(await sent);
+});
+
+describe('twenty times there and back, while another session, again and again,', () => {
+  const pause = () => sleep(Math.random() * 400);
+  const query = (statements: string) => (other: Client) => other.query(statements);
+  const byPsql = async (url: string) => {
+    const ways = [
+      ['add_security_fields', 'after'],
+      ['remove_security_fields', 'before'],
+    ] as const;
+    for (const [script, shape] of ways) {
+      expect(await psqlScript(script, url)).toMatchObject({ code: 0 });
+      expect(await shapeOf(here().client)).toBe(shape);
+    }
+  };
+  const byKnex = async (url: string) => {
+    const knex = await knexFor(url);
+    for (const way of ['latest', 'down'] as const) {
+      await knex.migrate[way]();
+      expect(await shapeOf(here().client)).toBe(way === 'latest' ? 'after' : 'before');
+    }
+    await knex.destroy();
+  };
+
+  testWithPsql.each<[string, (typeof byPsql)[], ...((other: Client) => Promise<unknown>)[]]>([
+    // Not by Knex: a build that looks round in the moment in which Knex's transaction reads waits for its end.
+    [
+      'builds an index concurrently',
+      [byPsql],
+      query('CREATE INDEX CONCURRENTLY beside ON user_profiles (phone)'),
+      query('DROP INDEX CONCURRENTLY beside'),
+      pause,
+    ],
+    ['vacuums', [byPsql, byKnex], query('VACUUM user_profiles')],
+    // Longer than a try, with a pause.
+    [
+      'reports',
+      [byPsql, byKnex],
+      query('BEGIN; SELECT count(*), pg_sleep(0.25) FROM (SELECT FROM user_profiles) p; COMMIT'),
+      pause,
+    ],
+  ])('%s: neither fails', async (_, routes, ...work) => {
+    const { client, url } = here();
+    const other = await connect(url);
+    let [rounds, isOver] = [0, false];
+    const busy = (async () => {
+      for (; !isOver; rounds++) for (const step of work) await step(other);
+    })();
+    jest.spyOn(console, 'log').mockImplementation(() => undefined);
+    for (let trial = 0; trial < 20; trial++) await routes[trial % routes.length]?.(url);
+    jest.restoreAllMocks();
+    isOver = true;
+    await busy;
+    expect(rounds).toBeGreaterThan(5);
+    const { rows } = await client.query('SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid');
+    expect(rows).toEqual([]);
+    await other.end();
+  });
 });
