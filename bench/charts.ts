@@ -1,5 +1,6 @@
 import type { Results } from './measured';
 import { chartTitles } from './readme';
+import modules from './vega-modules';
 
 /** Colours that can be told apart, by everybody, on a white page and on a dark one. */
 export const colours: Readonly<Record<string, string>> = {
@@ -80,7 +81,7 @@ export async function charts(results: Results): Promise<Record<string, string>> 
 }
 
 async function svg(title: string, values: readonly object[], specification: object): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
+  const { vega, vegaLite } = await modules();
   const { spec } = vegaLite.compile(
     {
       $schema: 'https://vega.github.io/schema/vega-lite/v6.json',

@@ -51,7 +51,8 @@ export const plainKnexChecked: Tool = {
   id: 'knex-ts-checked',
   label: 'plain Knex, TypeScript',
   cwd: join(peers, 'knex-ts'),
-  up: [knex, 'migrate:latest'],
+  // As Knex would by itself; but where it is missing that is an error, and not another package's turn.
+  up: ['-r', 'ts-node/register', knex, 'migrate:latest'],
 };
 export const plainKnexTranspiled: Tool = {
   ...plainKnexChecked,
