@@ -26,8 +26,8 @@
 --           are the table owner's alone.
 -- Knex      npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.
 -- Django    python manage.py migrate healthcare 0016_add_security_fields --fake
--- Contents  1. The table, and its key; 2. the lock that stops nobody; 3. look; 4. decide; 5. refuse; 6. the
---           steps, in their order; 7. check; 8. the write that is tried.
+-- Contents  1. The table, and its key; 2. the lock that stops nobody; 3. look, and decide; 4. refuse; 5. the
+--           steps, in their order; 6. check; 7. the write that is tried.
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE
@@ -38,7 +38,7 @@ DECLARE
   "before": "user_profiles_0016_before",
   "archive": "user_profiles_0016_up_archive",
   "kept": "user_profiles_0016_down_archive",
-  "rename": {"from":"backup_codes","to":"mfa_backup_codes","type":"text","where":"mfa_enabled","none":"[]"},
+  "rename": {"from":"backup_codes","name":"mfa_backup_codes","type":"text","where":"mfa_enabled","none":"[]"},
   "add": [
     {"name":"failed_login_attempts","type":"integer","not_null":true,"value":"0"},
     {"name":"account_locked_until","type":"timestamp with time zone","not_null":false},
@@ -63,21 +63,20 @@ DECLARE
   batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
   knowingly CONSTANT pg_catalog.text :=
-    'MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
+    'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   ignore_dependents CONSTANT boolean := false; -- go on though writes would fail, or secrets leak
 
-  table_name CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
-  from_name  CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
-  to_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
-  none       CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
-  move_where CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'where');
-  found_path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  found_wait CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
+  from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
+  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'name');
+  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
-  version_num CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
-  -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
+  version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
+  -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
   alone CONSTANT boolean := NOT in_block AND version_num OPERATOR(pg_catalog.>=) 110000;
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
@@ -86,6 +85,7 @@ DECLARE
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
+  locked    pg_catalog.oid[];
   relation  pg_catalog.oid;
   concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
@@ -111,20 +111,47 @@ DECLARE
   doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
   applies   boolean;
-  batches   pg_catalog.text[]; -- of rows to fill
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
   is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
-  is_done   boolean := false;
   fill_now  boolean;
   is_filled boolean := false; -- before the lock; NULL: some have come since
 
+  -- A column of a table, or of the declaration (0). Types of a kind hold each other's values, where as wide.
+  shape CURSOR (of_table pg_catalog.oid, of_name pg_catalog.text) FOR
+    SELECT c.*, CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
+                     WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
+                     ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
+           CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
+             ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
+           END AS width
+    FROM (
+      SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
+             k.conname AS null_name, k.convalidated IS FALSE AS unproved,
+             pg_get_expr(d.adbin, d.adrelid) AS value, col_description(a.attrelid, a.attnum) AS comment,
+             coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                       JOIN pg_type y ON y.oid = a.atttypid
+                       WHERE l.oid = a.attcollation AND l.oid <> y.typcollation), '') AS collation,
+             CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
+                  WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special
+      FROM pg_attribute a
+      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
+        ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+      WHERE a.attrelid = of_table AND a.attname = of_name AND NOT a.attisdropped
+      UNION ALL
+      SELECT name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
+      FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
+        AS d (name text, type text, not_null boolean, value text)
+      WHERE of_table = 0 AND name = of_name) c;
+
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
-  ours CURSOR (name pg_catalog.text) FOR
+  ours CURSOR (of_name pg_catalog.text) FOR
     SELECT c.oid, s.sql_name, coalesce(o.is_trusted, true) AS is_trusted, format(
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
              'ALTER TABLE %1$s OWNER TO %4$I',
@@ -134,7 +161,7 @@ DECLARE
               JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
               JOIN pg_roles me ON me.oid = d.defaclrole AND me.rolname = current_user
               WHERE d.defaclobjtype = 'r'), this.owner) AS closing
-    FROM (SELECT name) w (name)
+    FROM (SELECT of_name) w (name)
     LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
         SELECT c.relowner = this.owner_oid
           OR NOT this.owner_super AND pg_has_role(this.owner_oid, c.relowner, 'USAGE')) o (is_trusted))
@@ -148,10 +175,21 @@ DECLARE
   -- Who keeps a lock from us, of those who were there when it was asked for: on the table, or on its rows of
   -- the catalog (a GRANT). A query is shown up to its first string: somebody's data.
   holders CURSOR FOR
-    WITH holder AS (
-      SELECT DISTINCT l.pid, a.usename, a.application_name, a.state, a.xact_start,
-             split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*){0,1}\$).*', '''...'), E'\n', 1)
-               AS query
+    SELECT 'Held by ' || string_agg(name, E'\n' ORDER BY since) AS names,
+           string_agg(remedy, ' ' ORDER BY since) AS remedy,
+           coalesce(bool_or(is_vacuum), false) AS is_vacuum
+    FROM (
+      SELECT DISTINCT a.xact_start AS since, l.pid IS NOT NULL AND a.usename IS NULL AS is_vacuum,
+             CASE WHEN l.pid IS NULL THEN concat('a prepared transaction: ', (
+                    SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
+                  ELSE format('pid %s, user %s, application %L, %s', l.pid, coalesce(a.usename, 'unknown'),
+                    coalesce(a.application_name, ''), coalesce(
+                      a.state || format(', transaction open for %s s: %s',
+                        round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
+                        left(split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*){0,1}\$).*', '''...'),
+                                        E'\n', 1), 100)), 'state hidden from this role')) END AS name,
+             CASE WHEN l.pid IS NULL THEN 'ROLLBACK PREPARED ...;'
+                  ELSE format('SELECT pg_terminate_backend(%s);', l.pid) END AS remedy
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (concerned)
@@ -160,29 +198,7 @@ DECLARE
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
              OR l.transactionid IN (
                SELECT xmax FROM pg_class WHERE oid = ANY (relations)
-               UNION ALL SELECT xmax FROM pg_attribute WHERE attrelid = ANY (relations)))
-    )
-    SELECT 'Held by ' || string_agg(CASE WHEN pid IS NULL THEN format('a prepared transaction: %s',
-               (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
-             ELSE format('pid %s, user %s, application %L, ', pid, coalesce(usename, 'unknown'),
-               coalesce(application_name, '')) || CASE WHEN state IS NULL THEN 'state hidden from this role'
-               ELSE format('%s, transaction open for %s s: %s', state,
-                 round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1), left(query, 100)) END
-             END, E'\n' ORDER BY xact_start) AS names,
-           string_agg(CASE WHEN pid IS NULL THEN 'ROLLBACK PREPARED ...;'
-             ELSE format('SELECT pg_terminate_backend(%s);', pid) END, ' ' ORDER BY xact_start) AS remedy,
-           coalesce(bool_or(pid IS NOT NULL AND usename IS NULL), false) AS is_vacuum
-    FROM holder;
-
-  -- The write that is tried: one row to itself, the first by its key.
-  writes CURSOR FOR
-    SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
-                  '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)',
-                  this.sql_name, string_agg(format('%1$I = %1$I', attname), ', '), this.in_order)
-    FROM pg_attribute a
-    WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
-      AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
-      AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
+               UNION ALL SELECT xmax FROM pg_attribute WHERE attrelid = ANY (relations)))) holder;
 BEGIN
   IF dry IS NULL THEN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -195,6 +211,7 @@ BEGIN
     END IF;
   END IF;
 
+  <<tries>>
   LOOP
     IF alone AND NOT dry
       AND pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' THEN
@@ -202,8 +219,6 @@ BEGIN
       SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     END IF;
     -- From here on every name means what pg_catalog means by it. A COMMIT ends these settings.
-    PERFORM pg_catalog.set_config('search_path', found_path, true);
-    EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name) INTO target;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
             pg_catalog.set_config('quote_all_identifiers', 'off', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
@@ -223,100 +238,98 @@ BEGIN
     is_work := false;
     said := '{}';
     left_over := '{}';
-    lock_mode := 'SHARE UPDATE EXCLUSIVE';
+    locked := '{}';
 
     <<try>>
     BEGIN
-      -- 1. The table, and its key: the primary key; where children inherit, with the table that has the row.
-      SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
-             c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table,
-             o.oid AS owner_oid, o.rolsuper AS owner_super, pg_has_role(o.oid, 'USAGE') AS is_own,
-             c.xmin::text AS version, coalesce(' ORDER BY ' || k.names, '') AS in_order,
-             c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, false AS has_rows,
-             CASE WHEN has_children THEN 'archived_from, ' ELSE '' END || k.names AS key,
-             CASE WHEN has_children THEN 'tableoid::pg_catalog.regclass AS archived_from, ' ELSE '' END
-               || k.names AS key_read,
-             CASE WHEN has_children THEN 't.tableoid OPERATOR(pg_catalog.=) a.archived_from AND ' ELSE '' END
-               || k.matches AS matches,
-             CASE WHEN has_children THEN '{archived_from 2205}'::text[] END || k.columns AS key_columns
-      INTO this
-      FROM (SELECT target AS oid) it
-      LEFT JOIN pg_class c ON c.oid = it.oid
-      LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN pg_roles o ON o.oid = c.relowner
-      LEFT JOIN pg_roles me ON me.rolname = current_user
-      CROSS JOIN LATERAL (
-        SELECT c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)) h (has_children)
-      CROSS JOIN LATERAL (
-        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
-               array_agg(format('%s %s', a.attname, a.atttypid)) AS columns,
-               -- By the operator of the key's index, where = would take what fits better on the search_path.
-               string_agg(format('t.%1$I OPERATOR(%2$I.%3$s) a.%1$I', a.attname, n.nspname, e.oprname),
-                          ' AND ' ORDER BY a.attnum) AS matches
-        FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at]
-        JOIN pg_opclass o ON o.oid = i.indclass[at]
-        JOIN pg_amop m ON m.amopfamily = o.opcfamily AND m.amopstrategy = 3 -- equality
-          AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype
-        JOIN pg_operator e ON e.oid = m.amopopr
-        JOIN pg_namespace n ON n.oid = e.oprnamespace
-        WHERE i.indrelid = c.oid AND i.indisprimary) k;
-      IF target IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-          MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
-                           current_user, current_database()),
-          HINT = concat_ws(' ', declaration ->> 'after',
-                           'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
-      ELSIF NOT this.is_table THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-          MESSAGE = format('%s is not a table that stays, but: %s', table_name,
-                           pg_describe_object('pg_class'::regclass, target, 0)),
-          HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
-      ELSIF NOT this.is_own AND NOT dry THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-          MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I',
-                           table_name, this.owner, current_user),
-          HINT = format('Run it as %I, or as a member of that role.', this.owner);
-      ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
-        RAISE EXCEPTION USING
-          MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
-                           upper(current_setting('transaction_isolation')), table_name),
-          HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
-      END IF;
-      relations := ARRAY(
-        WITH RECURSIVE tree (oid, depth) AS (
-          SELECT target, 0
-          UNION ALL
-          SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-        )
-        SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
-      concerned := relations;
+      LOOP
+        -- 1. The table, and its key: the primary key; where children inherit, with the table of the row.
+        PERFORM set_config('search_path', found_path, true);
+        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
+        INTO target;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
+               o.oid AS owner_oid, o.rolsuper AS owner_super, pg_has_role(o.oid, 'USAGE') AS is_own,
+               c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table, false AS has_rows,
+               c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, key.*
+        INTO this
+        FROM pg_roles me
+        LEFT JOIN pg_class c ON c.oid = target
+        LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_roles o ON o.oid = c.relowner
+        CROSS JOIN LATERAL (
+          SELECT string_agg(k.name, ', ' ORDER BY place) AS key,
+                 string_agg(k.name_read, ', ' ORDER BY place) AS key_read,
+                 string_agg(k.match, ' AND ' ORDER BY place) AS matches,
+                 array_agg(format('%s %s', k.name, k.type) ORDER BY k.name COLLATE "C") AS key_columns,
+                 ' ORDER BY ' || string_agg(k.name, ', ' ORDER BY place) FILTER (WHERE place > 0) AS in_order
+          FROM pg_index i CROSS JOIN LATERAL (
+            SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
+                   't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
+            WHERE c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+            UNION ALL
+            -- By the operator of the key's index, where = would take what fits better on the search_path.
+            SELECT a.attnum, quote_ident(attname), quote_ident(attname),
+                   format('t.%1$I OPERATOR(%2$I.%3$s) a.%1$I', attname, s.nspname, e.oprname), a.atttypid
+            FROM generate_subscripts(i.indclass, 1) at
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at]
+            JOIN pg_opclass p ON p.oid = i.indclass[at]
+            JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3 -- equality
+              AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
+            JOIN pg_operator e ON e.oid = m.amopopr
+            JOIN pg_namespace s ON s.oid = e.oprnamespace) k (place, name, name_read, match, type)
+          WHERE i.indrelid = c.oid AND i.indisprimary) key
+        WHERE me.rolname = current_user;
+        IF target IS NULL THEN
+          RAISE EXCEPTION USING ERRCODE = 'undefined_table',
+            MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
+                             current_user, current_database()),
+            HINT = concat_ws(' ', declaration ->> 'after',
+                             'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
+        ELSIF NOT this.is_table THEN
+          RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+            MESSAGE = format('%s is not a table that stays, but: %s', table_name,
+                             pg_describe_object('pg_class'::regclass, target, 0)),
+            HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
+        ELSIF NOT this.is_own AND NOT dry THEN
+          RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I',
+                             table_name, this.owner, current_user),
+            HINT = format('Run it as %I, or as a member of that role.', this.owner);
+        ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
+          RAISE EXCEPTION USING
+            MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
+                             upper(current_setting('transaction_isolation')), table_name),
+            HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
+        END IF;
+        relations := ARRAY(
+          WITH RECURSIVE tree (oid, depth) AS (
+            SELECT target, 0
+            UNION ALL
+            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+          )
+          SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
+        concerned := relations;
+        EXIT WHEN dry OR relations = locked;
 
-      -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between it
-      -- and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
-      -- An autovacuum gives way after deadlock_timeout, but CREATE INDEX CONCURRENTLY, which waits for our
-      -- snapshot, would then be killed. An ALTER TABLE after an UPDATE would meet its pending trigger events.
-      asked := clock_timestamp();
-      IF dry THEN
-        lock_mode := 'ACCESS SHARE';
-        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
-      ELSE
+        -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between
+        -- it and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
+        -- An autovacuum gives way after deadlock_timeout, but CREATE INDEX CONCURRENTLY, which waits for our
+        -- snapshot, would be killed then. An ALTER TABLE after an UPDATE would meet its trigger events.
+        lock_mode := 'SHARE UPDATE EXCLUSIVE';
+        asked := clock_timestamp();
+        budget := current_setting('deadlock_timeout')::interval;
+        budget := CASE WHEN is_vacuum THEN budget + patience ELSE budget * 0.8 END;
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       ceil(extract(epoch FROM current_setting('deadlock_timeout')::interval
-                                    * CASE WHEN is_vacuum THEN 1 ELSE 0.8 END
-                                    + CASE WHEN is_vacuum THEN patience ELSE '0' END) * 1000));
+                       ceil(extract(epoch FROM budget) * 1000));
         FOREACH relation IN ARRAY relations LOOP
           EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
         END LOOP;
-        -- While it waited another table may have taken the name, or this one have got another owner.
-        PERFORM set_config('search_path', found_path, true);
-        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
-        INTO relation;
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        IF relation IS DISTINCT FROM target
-          OR this.version IS DISTINCT FROM (SELECT xmin::text FROM pg_class WHERE oid = target) THEN
-          RAISE SQLSTATE 'TC001'; -- look again
-        END IF;
+        locked := relations; -- but another table may have taken the name in the meantime: look again
+      END LOOP;
+      IF dry THEN
+        lock_mode := 'ACCESS SHARE';
+        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
       END IF;
       IF this.is_own AND NOT this.is_forced THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
@@ -325,25 +338,26 @@ BEGIN
       OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
       OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
       concerned := relations || before.oid || kept.oid;
-      -- Where its rows can still be found by the key: its own, no less and no more. (Version 1 had none.)
-      SELECT kept.oid INTO kept_oid
-      FROM (SELECT array_agg(format('%s %s', attname, atttypid)) AS columns,
-                   array_agg(format('%s %s', attname, atttypid)) FILTER (WHERE conname IS NOT NULL) AS key
-            FROM pg_attribute
-            LEFT JOIN pg_constraint ON conrelid = attrelid AND contype = 'p' AND attnum = ANY (conkey)
-            WHERE attrelid = kept.oid AND NOT attisdropped) its
-      WHERE this.key IS NOT NULL AND this.key_columns <@ its.columns AND coalesce(its.key <@ this.key_columns
-        AND this.key_columns <@ its.key, true);
-      names := ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
-        || ARRAY[from_name, to_name];
+      names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
+        || ARRAY[from_name, to_name], NULL);
+      -- Where its rows can be found by the key: that very one.
+      kept_oid := CASE WHEN this.key_columns = ARRAY(
+        SELECT format('%I %s', attname, atttypid) FROM pg_attribute
+        WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
+        ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END;
       budget := lock_budget;
 
       FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
-        col       pg_catalog.record; -- a column, as it is and as it is wanted
+        col       pg_catalog.text; -- a column:
+        found     pg_catalog.record; -- as it is,
+        wanted    pg_catalog.record; -- as wanted, without a name where it is to go,
+        archived  pg_catalog.record; -- in the archive
+        fill      pg_catalog.text; -- what is written where there is no value
         has_from  boolean;
         has_to    boolean;
         giver     pg_catalog.text; -- a column that is renamed
         taker     pg_catalog.text; -- to this
+        dependent pg_catalog.record;
         added     pg_catalog.text[] := '{}';
         gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         dropped   pg_catalog.text[] := '{}';
@@ -355,16 +369,16 @@ BEGIN
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
         was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
-        notes     pg_catalog.text[] := '{}'; -- what else is to be kept of them
+        notes     pg_catalog.text; -- what else is to be kept of them
+        nothing   pg_catalog.text; -- none, in the type of the old name
         from_type pg_catalog.text;
         to_type   pg_catalog.text;
-        can_tell  boolean;
-        nothing   pg_catalog.text; -- none, in the type of the old name
+        move_where CONSTANT pg_catalog.text := declaration #>> '{rename,where}'; -- values move in its rows
       BEGIN
         fills := '{}';
         steps := '{}';
 
-        -- 3. Look.
+        -- 3. Look, and decide: each column, as it is and as it is wanted.
         SELECT coalesce(bool_or(attname = from_name), false), coalesce(bool_or(attname = to_name), false)
         INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
@@ -372,172 +386,93 @@ BEGIN
           giver := from_name;
           taker := to_name;
         END IF;
-
-        -- 4. Decide: each column, as it is and as it is wanted.
-        FOR col IN
-          WITH shape AS (
-            SELECT a.attrelid AS relation, a.attname::text AS name, a.attnum AS place,
-                   format_type(a.atttypid, a.atttypmod) AS type,
-                   coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                             FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
-                             JOIN pg_type y ON y.oid = a.atttypid
-                             WHERE l.oid = a.attcollation AND l.oid <> y.typcollation), '') AS collate_as,
-                   a.attnotnull AS not_null, k.conname AS null_name, k.convalidated IS FALSE AS unproved,
-                   pg_get_expr(d.adbin, d.adrelid) AS value, col_description(a.attrelid, a.attnum) AS comment,
-                   CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                        WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column'
-                   END AS special
-            FROM pg_attribute a
-            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
-              ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
-            WHERE a.attrelid IN (target, before.oid, kept_oid) AND a.attname = ANY (names)
-              AND NOT a.attisdropped
-          ),
-          declared AS (
-            SELECT e.place, c.name, c.type, c.not_null, c.value
-            FROM jsonb_array_elements(declaration -> 'add') WITH ORDINALITY e (item, place)
-            CROSS JOIN LATERAL jsonb_to_record(e.item)
-              AS c (name text, type text, not_null boolean, value text)
-          ),
-          wanted (place, name, type, collate_as, not_null, null_name, unproved, value, fill, comment) AS (
-            SELECT place, name, type, '', not_null, NULL::name, false, value, value, NULL::text FROM declared
-            UNION ALL
-            -- Nullable, without a default, of the type that it has.
-            SELECT 1000, to_name, coalesce(n.type, o.type, declaration -> 'rename' ->> 'type'),
-                   coalesce(n.collate_as, o.collate_as, ''), false, NULL, false, NULL, NULL, NULL
-            FROM (SELECT 1) one
-            LEFT JOIN shape n ON n.relation = target AND n.name = to_name
-            LEFT JOIN shape o ON o.relation = target AND o.name = from_name
-            WHERE to_name IS NOT NULL
-          ),
-          kinds AS ( -- types of a kind hold each other's values, where they are as wide
-            SELECT type,
-                   CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
-                        WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
-                        ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
-                   CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
-                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
-                   END AS width
-            FROM (SELECT type FROM shape UNION SELECT type FROM wanted) types
-          )
-          SELECT coalesce(w.name, t.name) AS name, t.name AS found_name, t.type, tk.kind, tk.width,
-                 t.collate_as, t.not_null, t.null_name AS found_null_name, t.unproved, t.value, t.special,
-                 t.comment AS found_comment, w.type AS wanted_type, wk.kind AS wanted_kind,
-                 wk.width AS wanted_width, w.collate_as AS wanted_collate, w.not_null AS wanted_not_null,
-                 w.null_name, w.unproved AS wanted_unproved, w.value AS wanted_value, w.fill, w.comment,
-                 d.type AS declared_type, d.value AS declared_value,
-                 coalesce(ak.kind = wk.kind, false) AS is_kept, ak.width AS kept_width, a.type AS kept_type
-          FROM wanted w
-          FULL JOIN (
-            SELECT CASE name WHEN giver THEN taker ELSE name END AS future, * FROM shape
-            WHERE relation = target
-          ) t ON t.future = w.name
-          LEFT JOIN declared d ON d.name = coalesce(w.name, t.name)
-          LEFT JOIN shape a ON a.relation = kept_oid AND a.name = w.name
-          LEFT JOIN kinds tk ON tk.type = t.type
-          LEFT JOIN kinds wk ON wk.type = w.type
-          LEFT JOIN kinds ak ON ak.type = a.type
-          ORDER BY d.place, w.place, t.place
-        LOOP
-          IF col.name = from_name THEN
-            nothing := CASE WHEN col.type ~ '\]$' THEN '{}' ELSE none END;
+        FOREACH col IN ARRAY names LOOP
+          CONTINUE WHEN col = giver;
+          line := CASE col WHEN taker THEN giver ELSE col END;
+          OPEN shape (target, line); FETCH shape INTO found; CLOSE shape;
+          OPEN shape (kept_oid, col); FETCH shape INTO archived; CLOSE shape;
+          OPEN shape (0, col); FETCH shape INTO wanted; CLOSE shape;
+          fill := wanted.value;
+          IF found.name IS NOT NULL THEN
+            IF col = to_name THEN -- it keeps its type
+              wanted.type := found.type;
+              wanted.kind := found.kind;
+              wanted.width := found.width;
+            END IF;
+            line := concat(' CONSTRAINT ' || quote_ident(found.null_name), ' NOT NULL');
+            was := was || format('%I %s%s%s%s', found.name, found.type, found.collation,
+                                 ' DEFAULT ' || found.value,
+                                 CASE WHEN found.not_null AND NOT found.unproved THEN line END);
+            IF found.unproved THEN
+              notes := concat(notes, format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line,
+                                            found.name));
+            END IF;
+            notes := concat(notes, format(E';\nCOMMENT ON COLUMN %s.%I IS ', before.sql_name, found.name)
+                                   || quote_literal(found.comment));
           END IF;
-          IF col.type IS NOT NULL THEN
-            line := concat(' CONSTRAINT ' || quote_ident(col.found_null_name), ' NOT NULL');
-            was := was || format('%I %s%s%s%s', col.found_name, col.type, col.collate_as,
-                                 ' DEFAULT ' || col.value,
-                                 CASE WHEN col.not_null AND NOT col.unproved THEN line END);
-            IF col.unproved THEN
-              notes := notes || format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line,
-                                       col.found_name);
-            END IF;
-            IF col.found_comment IS NOT NULL THEN
-              notes := notes || format(E';\nCOMMENT ON COLUMN %s.%I IS %L', before.sql_name, col.found_name,
-                                       col.found_comment);
-            END IF;
-          END IF;
-          IF col.type IS NULL THEN
-            added := added || col.name;
-            -- Values that come back from a wider column need one as wide.
-            clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col.name,
-              CASE WHEN col.is_kept AND col.kept_width > col.wanted_width THEN col.kept_type
-                   ELSE col.wanted_type END, col.wanted_collate, ' DEFAULT ' || col.fill,
-              CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL
-                   THEN concat(' CONSTRAINT ' || quote_ident(col.null_name), ' NOT NULL') END);
-            IF col.is_kept THEN
-              line := format(CASE WHEN col.wanted_not_null AND col.fill IS NOT NULL THEN 'coalesce(a.%I, %s)'
-                                  ELSE 'a.%I' END,
-                             col.name, col.fill);
-              sets := sets || format('%I = %s', col.name, line);
-              matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
-                                           col.name, line);
-              nulls := nulls || format('%I = CASE WHEN %s THEN NULL ELSE a.%1$I END', col.name,
-                                       matches[cardinality(matches)]);
-            END IF;
-            IF col.fill IS DISTINCT FROM col.wanted_value THEN
-              later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col.name,
-                coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT')), NULL]];
-            END IF;
-            IF col.comment IS NOT NULL THEN
-              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col.name,
-                                              col.comment), NULL]];
-            END IF;
-            CONTINUE WHEN NOT col.wanted_not_null OR col.fill IS NOT NULL;
-          ELSIF col.wanted_type IS NULL THEN
-            gone := gone || col.name;
-            dropped := dropped || quote_ident(col.name);
-            clauses := clauses || format('DROP COLUMN %I', col.name);
+          IF wanted.name IS NULL THEN
+            CONTINUE WHEN found.name IS NULL;
+            gone := gone || col;
+            dropped := dropped || quote_ident(col);
+            clauses := clauses || format('DROP COLUMN %I', col);
             -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
-            holding := holding || format(CASE WHEN col.not_null
+            from_type := found.type;
+            nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE none END;
+            holding := holding || format(CASE WHEN found.not_null
               THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
               ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
               from_name, to_name, nothing);
             CONTINUE;
-          ELSIF col.special IS NOT NULL OR col.kind <> col.wanted_kind
-            OR col.kind = 'integer' AND col.width < col.wanted_width THEN
+          ELSIF found.name IS NULL THEN
+            added := added || col;
+            -- Values that come back from a wider column need one as wide.
+            clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col,
+              CASE WHEN archived.kind = wanted.kind AND archived.width > wanted.width
+                   THEN archived.type ELSE wanted.type END, wanted.collation, ' DEFAULT ' || fill,
+              CASE WHEN wanted.not_null AND fill IS NOT NULL
+                   THEN concat(' CONSTRAINT ' || quote_ident(wanted.null_name), ' NOT NULL') END);
+            IF archived.kind = wanted.kind THEN
+              line := CASE WHEN wanted.not_null THEN format('coalesce(a.%I%s)', col, ', ' || fill)
+                           ELSE format('a.%I', col) END;
+              sets := sets || format('%I = %s', col, line);
+              matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
+                                           col, line);
+              nulls := nulls || format('%I = CASE WHEN %s THEN NULL ELSE a.%1$I END', col,
+                                       matches[cardinality(matches)]);
+            END IF;
+          ELSIF found.special IS NOT NULL OR found.kind <> wanted.kind
+            OR found.kind = 'integer' AND found.width < wanted.width THEN
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col.name,
-              coalesce(col.special, col.type), col.wanted_type, this.sql_name, col.name, col.name || '_old',
-              CASE WHEN col.not_null AND col.special IS NULL THEN format(
-                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col.name || '_old') END);
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col,
+              coalesce(found.special, found.type), wanted.type, this.sql_name, col, col || '_old',
+              CASE WHEN found.not_null AND found.special IS NULL THEN format(
+                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col || '_old') END);
             CONTINUE;
-          ELSIF col.width < col.wanted_width THEN
-            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col.name, col.wanted_type,
-                                         col.collate_as);
-          ELSIF col.type <> col.wanted_type THEN
+          ELSIF found.width < wanted.width THEN
+            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collation);
+          ELSIF found.type <> wanted.type THEN
             IF NOT is_told THEN
-              RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col.name, col.type,
-                col.wanted_type;
+              RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col, found.type,
+                wanted.type;
             END IF;
           END IF;
           -- pg_get_expr() prints 'x' as 'x'::character varying, and -1 as '-1'::integer.
-          IF col.kind = col.wanted_kind
-            AND btrim(regexp_replace(col.value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') IS DISTINCT FROM
-                btrim(regexp_replace(col.wanted_value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') THEN
-            clauses := clauses || format('ALTER COLUMN %I %s', col.name,
-                                         coalesce('SET DEFAULT ' || col.wanted_value, 'DROP DEFAULT'));
+          IF found.kind = wanted.kind
+            AND btrim(regexp_replace(found.value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') IS DISTINCT FROM
+                btrim(regexp_replace(wanted.value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') THEN
+            clauses := clauses || format('ALTER COLUMN %I %s', col,
+                                         coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT'));
           END IF;
-          IF col.not_null AND NOT col.wanted_not_null THEN
-            clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col.name);
-          ELSIF col.wanted_not_null AND (col.not_null IS NOT TRUE OR col.unproved AND NOT col.wanted_unproved) THEN
-            line := format(
-              CASE WHEN col.not_null OR col.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
-                   WHEN col.wanted_unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
-                   ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col.name, col.null_name);
-            IF col.fill IS NOT NULL OR col.wanted_unproved THEN
-              clauses := clauses || line;
-            ELSE -- nothing says what a NULL that has come since could be filled with
-              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
-            END IF;
-            IF col.fill IS NOT NULL AND NOT col.wanted_unproved THEN
-              fills := fills || ARRAY[[quote_ident(col.name), col.fill, quote_ident(col.found_name)]];
-            END IF;
+          IF found.not_null AND NOT wanted.not_null THEN
+            clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
+          ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
+            clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
+            fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
           END IF;
         END LOOP;
         gone := gone || giver;
 
-        -- 5. Refuse, with nothing changed: all at once.
+        -- 4. Refuse, with nothing changed: all at once.
         IF pass = 1 THEN
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
@@ -545,18 +480,16 @@ BEGIN
               from_name);
           END IF;
           IF has_from AND has_to THEN
-            SELECT min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = from_name),
-                   min(format_type(atttypid, atttypmod)) FILTER (WHERE attname = to_name),
-                   bool_or(attname = move_where AND atttypid = 'bool'::regtype)
-            INTO from_type, to_type, can_tell
-            FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
             -- Values move only where none can fail to convert, there and back, and all can be read there.
+            SELECT format_type(atttypid, atttypmod) INTO to_type
+            FROM pg_attribute WHERE attrelid = target AND attname = to_name;
             IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
                                          OR from_type !~ '^(text$|json|character varying)') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
                 'one is a value of the other. Convert %3$s to the type of %1$s; to text is enough where that '
                 'is text or json.', from_name, from_type, to_name, to_type);
-            ELSIF NOT can_tell THEN
+            ELSIF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
+                                AND atttypid = 'bool'::regtype) THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
                 'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
                 from_name, to_name, move_where);
@@ -578,45 +511,44 @@ BEGIN
             UNION ALL
             SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
                           'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
-                          'TO %3$I; otherwise rename it.', ours.sql_name, this.sql_name, this.owner)
+                          'TO %3$I; otherwise rename it.', sql_name, this.sql_name, this.owner)
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
-              ours (sql_name, is_trusted)
+              o (sql_name, is_trusted)
             WHERE NOT is_trusted
           LOOP
             conflicts := conflicts || line;
           END LOOP;
           -- Triggers whose function or arguments name a column that goes. Fatal is what would fail at every
-          -- write, or write a secret down, where the write that is tried (8.) cannot tell.
-          FOR col IN
-            SELECT g.name, g.word, t.tgname, t.tgrelid::regclass AS on_table, p.oid::regprocedure AS function,
-                   t.tgrelid = ANY (relations) AS is_ours, arguments,
-                   t.tgtype & 16 = 0 OR t.tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
-                     OR t.tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
-                     AS is_untried,
-                   -- Without comments and strings.
-                   regexp_replace(p.prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code
+          -- write, or write a secret down, where the write that is tried (7.) cannot tell.
+          FOR dependent IN
+            SELECT CASE WHEN is_ours
+                        THEN is_argument OR is_untried AND code ~* ('\m(new|old)\s*\.\s*"{0,1}' || word)
+                        ELSE code ~* word AND position(this.name IN code) > 0 END AS is_fatal,
+                   format('trigger %s on %s: ', tgname, tgrelid::regclass) || format(
+                     CASE WHEN is_ours AND is_argument
+                          THEN 'its argument names %1$s, and does not follow the rename'
+                          ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
+                            'then on' END, g.name, tgfoid::regprocedure) AS text
             FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
                   FROM unnest(gone) n) g (name, word, other)
-            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-            CROSS JOIN LATERAL replace(encode(t.tgargs, 'escape'), E'\\000', ' ') arguments
-            CROSS JOIN LATERAL concat(p.prosrc, ' ', arguments) whole
-            WHERE t.tgenabled IN ('O', 'A') AND NOT t.tgisinternal AND whole ~* g.word
-              AND NOT coalesce(position(g.other IN whole) > 0, false)
+            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
+            CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
+            CROSS JOIN LATERAL (SELECT
+              tgrelid = ANY (relations), arguments ~ word,
+              tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
+                OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
+              -- Without comments and strings.
+              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g')
+            ) is_it (is_ours, is_argument, is_untried, code)
+            WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
+              AND NOT coalesce(position(other IN concat(prosrc, ' ', arguments)) > 0, false)
           LOOP
-            line := format(CASE WHEN col.is_ours AND col.arguments ~ col.word
-              THEN 'trigger %s on %s: its argument names %s, and does not follow the rename'
-              ELSE 'trigger %s on %s: its function %4$s has %3$s in its text, and may fail or pass over it '
-                'from then on' END,
-              col.tgname, col.on_table, col.name, col.function);
-            IF NOT ignore_dependents AND (CASE WHEN col.is_ours
-              THEN col.arguments ~ col.word
-                OR col.is_untried AND col.code ~* ('\m(new|old)\s*\.\s*"{0,1}' || col.word)
-              ELSE col.code ~* col.word AND position(this.name IN col.code) > 0 END) THEN
-              conflicts := conflicts || concat(line, '. Make it right under both names, as by '
-                'to_jsonb(NEW); or go on knowingly: ', knowingly);
+            IF dependent.is_fatal AND NOT ignore_dependents THEN
+              conflicts := conflicts || concat(dependent.text, '. Make it right under both names, as by '
+                'to_jsonb(NEW); or ', knowingly);
             ELSIF NOT is_told THEN
-              RAISE WARNING '%: %', table_name, line;
+              RAISE WARNING '%: %', table_name, dependent.text;
             END IF;
           END LOOP;
         END IF;
@@ -627,10 +559,9 @@ BEGIN
             RAISE EXCEPTION '%', refusal;
           END IF;
         END IF;
-
         is_told := true;
 
-        -- 6. The steps, in their order.
+        -- 5. The steps, in their order.
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
         IF pass = 1 AND has_from AND has_to THEN
@@ -699,26 +630,30 @@ BEGIN
                              ORDER BY n) FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
           IF before.oid IS NULL THEN
             steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
-              || before.closing || array_to_string(notes, ''), NULL]] || steps;
+              || before.closing || concat(notes), NULL]] || steps;
           END IF;
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
-          -- 7. Check: nothing may be left to do.
-          FOR i IN 1 .. cardinality(steps) / 2 LOOP
-            IF is_work AND NOT dry AND NOT steps[i][1] = ANY (left_over) THEN
-              RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
-                table_name, steps[i][1]
-                USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
-            END IF;
-          END LOOP;
+          -- 6. Check: nothing may be left to do.
+          line := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
+          IF is_work AND NOT dry AND line IS NOT NULL THEN
+            RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %', table_name,
+              line USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
+          END IF;
           steps := '{}';
         END IF;
 
-        -- 8. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
+        -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
         -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          OPEN writes; FETCH writes INTO doing; CLOSE writes;
+          SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
+                        '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
+                        string_agg(format('%1$I = %1$I', attname), ', '), this.in_order) INTO doing
+          FROM pg_attribute a
+          WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
+            AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
+            AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;
@@ -727,14 +662,14 @@ BEGIN
             IF pass = 1 AND touched = 0 AND this.has_rows THEN
               RAISE lock_not_available; -- the row is gone: once more
             END IF;
-            RAISE SQLSTATE 'TC000';
+            RAISE SQLSTATE 'TC000'; -- it works, and is undone
           EXCEPTION
-            WHEN SQLSTATE 'TC000' THEN -- it works, and is undone
+            WHEN SQLSTATE 'TC000' THEN
               IF pass = 1 THEN
                 RAISE EXCEPTION '% is left as it was: a write that works would fail from then on: %',
                   table_name, broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with '
                     'both shapes, as by to_jsonb(NEW), or add the columns to its table, and run this again; '
-                    'or go on knowingly: ', knowingly);
+                    'or ', knowingly);
               END IF;
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
@@ -794,19 +729,10 @@ BEGIN
               RAISE;
             WHEN OTHERS THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
-              IF SQLSTATE NOT IN ('0A000', '2BP01', '42601') THEN
-                detail := ''; -- it may show a row
-              END IF;
-              IF SQLSTATE ~ '^(2[23]|44)' THEN -- the server's own words would show it
-                line := concat('a value stands in the way', ' (' || nullif(line, '') || ')');
-              ELSE
-                line := SQLERRM;
-              END IF;
-              IF steps[i][2] = 'may fail' THEN
-                RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
-                left_over := left_over || doing;
-                CONTINUE;
-              END IF;
+              -- The server's own words, but for those that may show a row or a value.
+              detail := CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END;
+              line := CASE WHEN SQLSTATE ~ '^(2[23]|44)'
+                THEN concat('a value stands in the way', ' (' || nullif(line, '') || ')') ELSE SQLERRM END;
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE
@@ -836,7 +762,7 @@ BEGIN
         said := said || format('%s: in a transaction of yours nothing is there before its COMMIT',
                                table_name);
       END IF;
-      is_done := true;
+      EXIT tries;
     EXCEPTION
       WHEN SQLSTATE 'TC001' THEN NULL;
       WHEN not_null_violation THEN
@@ -854,7 +780,6 @@ BEGIN
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
     END;
-    EXIT WHEN is_done;
 
     IF failure IS NOT NULL THEN
       OPEN holders; FETCH holders INTO holder; CLOSE holders;
@@ -881,20 +806,16 @@ BEGIN
       FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
         doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) '
           'ANY ($1::pg_catalog.tid[]) AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
-        BEGIN
-          SET LOCAL lock_timeout = '200ms';
-          EXECUTE pg_catalog.format(
-            'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
-            'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
-            'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
-            'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;
-        EXCEPTION WHEN OTHERS THEN batches := NULL; -- what stands in the way is met again, behind the lock
-        END;
-        FOREACH line IN ARRAY coalesce(batches, '{}') LOOP
+        SET LOCAL lock_timeout = '120s';
+        FOR line IN EXECUTE pg_catalog.format(
+          'SELECT pg_catalog.array_agg(ctid)::pg_catalog.text FROM ('
+          'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
+          'GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
+        LOOP
           BEGIN
             SET LOCAL lock_timeout = '200ms';
             EXECUTE doing USING line;
-          EXCEPTION WHEN OTHERS THEN NULL;
+          EXCEPTION WHEN OTHERS THEN NULL; -- what stands in the way is met again, behind the lock
           END;
           COMMIT;
         END LOOP;

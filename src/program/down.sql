@@ -1,4 +1,5 @@
 --@ declare
+        declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
         from_size integer;
@@ -18,53 +19,74 @@
           taker := from_name;
         END IF;
 --@ wanted
-            SELECT b.place, b.name, b.type, b.collate_as, b.not_null, b.null_name, b.unproved, b.value,
-                   CASE WHEN b.name IN (from_name, to_name) AND NOT b.not_null THEN NULL ELSE coalesce(
-                            CASE WHEN b.name NOT IN (from_name, to_name) THEN NULL
-                                 WHEN b.type IN ('json', 'jsonb', 'text', 'character varying')
-                                   OR substring(b.type FROM '^character varying\((\d+)\)$')::integer
-                                      >= length(none)
-                                 THEN quote_literal(none)
-                                 WHEN b.type ~ '\]$' THEN '''{}''' END, b.value, d.value) END, b.comment
-            FROM shape b LEFT JOIN declared d ON d.name = b.name
-            WHERE b.relation = before.oid
---@ each
-          IF col.name = from_name AND col.type IS NULL THEN
-            from_type := col.wanted_type;
-            from_kind := col.wanted_kind;
-            from_size := col.wanted_width;
-          ELSIF col.name = to_name THEN
-            to_type := col.type;
-            to_size := col.width;
+          OPEN shape (0, col); FETCH shape INTO declared; CLOSE shape;
+          OPEN shape (before.oid, col); FETCH shape INTO wanted; CLOSE shape;
+          fill := CASE WHEN col NOT IN (from_name, to_name) THEN coalesce(wanted.value, declared.value)
+                       WHEN NOT wanted.not_null THEN NULL
+                       WHEN wanted.type IN ('json', 'jsonb')
+                         OR wanted.kind = 'text' AND wanted.width >= length(none) THEN quote_literal(none)
+                       WHEN wanted.type ~ '\]$' THEN '''{}'''
+                       ELSE wanted.value END;
+          IF col = from_name AND found.name IS NULL THEN
+            from_type := wanted.type;
+            from_kind := wanted.kind;
+            from_size := wanted.width;
+          ELSIF col = to_name THEN
+            to_type := found.type;
+            to_size := found.width;
           END IF;
 --@ dropped
             -- A value is what is not the default with which up would add the column again. As text where the
             -- type is another by now, or has no operator of its own.
             holding := holding || format(CASE
-              WHEN col.declared_value IS NULL THEN 't.%1$I IS NOT NULL'
-              WHEN col.type = col.declared_type AND col.type !~ '^(json$|character)'
+              WHEN declared.value IS NULL THEN 't.%1$I IS NOT NULL'
+              WHEN found.type = declared.type AND found.type !~ '^(json$|character)'
               THEN 't.%1$I IS DISTINCT FROM %2$s'
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
-              col.name, col.declared_value);
---@ another type
-            IF col.type <> col.wanted_type AND NOT is_told THEN
-              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
-                col.name, col.type, col.wanted_type;
+              col, declared.value);
+--@ added
+            IF fill IS DISTINCT FROM wanted.value THEN
+              later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col,
+                coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT')), NULL]];
             END IF;
-            CONTINUE WHEN col.special IS NOT NULL OR col.type NOT IN ('text', 'json', 'jsonb')
-              OR col.wanted_type NOT IN ('text', 'json', 'jsonb');
+            IF wanted.comment IS NOT NULL THEN
+              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col,
+                                              wanted.comment), NULL]];
+            END IF;
+--@ another type
+            IF found.type <> wanted.type AND NOT is_told THEN
+              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
+                col, found.type, wanted.type;
+            END IF;
+            CONTINUE WHEN found.special IS NOT NULL OR found.type NOT IN ('text', 'json', 'jsonb')
+              OR wanted.type NOT IN ('text', 'json', 'jsonb');
 --@ wider
-            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col.name,
-                           col.wanted_type, col.collate_as);
+            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col, wanted.type,
+                           found.collation);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            IF col.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
+            IF found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
               -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
-                'hour: %;', table_name, col.name, col.type, col.wanted_type, pg_size_pretty(touched),
+                'hour: %;', table_name, col, found.type, wanted.type, pg_size_pretty(touched),
                 cardinality(relations), line;
+            END IF;
+--@ not null
+          ELSIF wanted.not_null AND (found.not_null IS NOT TRUE OR found.unproved AND NOT wanted.unproved)
+            AND (found.name IS NOT NULL OR fill IS NULL) THEN
+            line := format(
+              CASE WHEN found.not_null OR wanted.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
+                   WHEN wanted.unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
+                   ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
+            IF fill IS NOT NULL OR wanted.unproved THEN
+              clauses := clauses || line;
+            ELSE -- nothing says what a NULL that has come since could be filled with
+              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
+            END IF;
+            IF fill IS NOT NULL AND NOT wanted.unproved THEN
+              fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
             END IF;
 --@ refused
 --@ rows
@@ -90,5 +112,11 @@
               ELSE 'false' END, to_name, from_size,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
+--@ may fail
+              IF steps[i][2] = 'may fail' THEN
+                RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
+                left_over := left_over || doing;
+                CONTINUE;
+              END IF;
 --@ last
           steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];

@@ -57,7 +57,7 @@ function declarationOf(change: Change, direction: Direction): string {
     kept: isUp ? downArchive : upArchive,
     rename: rename && {
       from: rename.from,
-      to: rename.to,
+      name: rename.to,
       type: rename.type,
       where: rename.moveWhere,
       none: rename.empty,

@@ -77,8 +77,8 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       : []),
     [
       'Contents',
-      `1. The table, and its key; 2. the lock that stops nobody; 3. look; 4. decide; 5. refuse; 6. the steps, in
-      their order; 7. check; 8. the write that is tried.`,
+      `1. The table, and its key; 2. the lock that stops nobody; 3. look, and decide; 4. refuse; 5. the steps, in
+      their order; 6. check; 7. the write that is tried.`,
     ],
   ];
   return [

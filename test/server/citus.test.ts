@@ -57,12 +57,13 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('a NOT NULL column is added with a default, which goes afterwards, and never filled by an UPDATE', () => {
-    expect(statements).toMatch(/'ADD COLUMN %I %s%s%s%s', [^;]*? ' DEFAULT ' \|\| col\.fill, /);
-    expect(statements).toMatch(/IF col\.fill IS DISTINCT FROM col\.wanted_value THEN [^;]*'DROP DEFAULT'/);
+    expect(statements).toMatch(/'ADD COLUMN %I %s%s%s%s', [^;]*? ' DEFAULT ' \|\| fill, /);
+    if (direction === 'down')
+      expect(statements).toMatch(/IF fill IS DISTINCT FROM wanted\.value THEN [^;]*'DROP DEFAULT'/);
   });
 
   test('no write is tried, and no NULLs are filled before the lock', () => {
-    expect(statements).toMatch(/IF NOT \(dry OR on_citus OR is_known\) AND [^;]* OPEN writes;/);
+    expect(statements).toMatch(/IF NOT \(dry OR on_citus OR is_known\) AND [^;]* INTO doing/);
     expect(statements).toMatch(
       /IF fills <> '\{\}' [^;]* NOT \(dry OR [^)]*on_citus\) [^;]*fill_now := true;/,
     );
@@ -148,14 +149,14 @@ describe('an extension named citus', () => {
     expect(lines[0]).toContain('holds the table');
   });
 
-  // Raised by a trigger of the server, at the first statement that changes the table itself.
+  // Raised by a trigger of the server, at the first statement of ours that changes a table.
   async function failOnce(message: string): Promise<void> {
     await database.admin.query(`
       CREATE SEQUENCE failures;
       GRANT USAGE ON SEQUENCE failures TO PUBLIC;
       CREATE FUNCTION fail_once() RETURNS event_trigger LANGUAGE plpgsql AS $$
       BEGIN
-        IF nextval('public.failures') = 1 THEN
+        IF current_query() ~ 'program' AND nextval('public.failures') = 1 THEN
           RAISE EXCEPTION '${message}' USING ERRCODE = 'internal_error';
         END IF;
       END $$;
