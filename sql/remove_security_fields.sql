@@ -852,10 +852,6 @@ BEGIN
   -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
   IF alone AND NOT dry THEN
     COMMIT;
-    IF is_work AND pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.<>) '' THEN
-      -- Its COMMIT waits for the standby, and so for all that was done before.
-      PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');
-    END IF;
   ELSE -- leave the transaction as it was found
     SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
     FROM (SELECT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
@@ -877,6 +873,13 @@ BEGIN
   END LOOP;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION '%', refusal;
+  END IF;
+  line := pg_catalog.current_setting('synchronous_standby_names');
+  IF alone AND NOT dry AND is_work AND line OPERATOR(pg_catalog.<>) '' THEN
+    RAISE NOTICE '%: done; now it waits for the standby (%), without a lock. An interrupt ends just the wait',
+      table_name, line;
+    -- Its COMMIT waits, and so for all that was done before.
+    PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');
   END IF;
 END
 $program$;

@@ -68,7 +68,9 @@ describe.each(['SIGINT', 'SIGTERM'] as const)('readers wait for nothing, and %s 
     const begin = () => beginKnex(['migrate:latest'], { DATABASE_URL: database.url });
     const { stdout, stderr } = await endedWhileWaiting(begin, signal);
     expect({ stdout, stderr }).toEqual({
-      stdout: expect.stringContaining(`${signal} came too late: the work is done`),
+      stdout: expect.stringMatching(
+        `now it waits for the standby \\(nobody\\)[^]*${signal} came too late: the work is done`,
+      ),
       stderr: '',
     });
     await awaited('');
@@ -78,6 +80,7 @@ describe.each(['SIGINT', 'SIGTERM'] as const)('readers wait for nothing, and %s 
   testWithPsql('add_security_fields.sql', async () => {
     const { stderr } = await endedWhileWaiting(() => beginPsql('add_security_fields', database.url), signal);
     expect(stderr).toContain('ADD COLUMN failed_login_attempts');
+    expect(stderr).toContain('now it waits for the standby (nobody)');
     expect(stderr).not.toContain('ERROR');
     if (signal === 'SIGINT') expect(stderr).toContain('The transaction has already committed locally');
   });
