@@ -21,17 +21,12 @@ export interface Look {
 }
 
 /**
- * A look at the table, which locks nothing that a reader does not lock.
+ * A look at the table, which locks nothing that a reader does not lock: also why it would be refused, if it would, and what the
+ * catalog tells, by kinds.
  *
- * @param change with the role that is asked about, if one is
- * @returns also why it would be refused, if it would, and what the catalog tells: of these kinds, about a column or about none
  * @throws UserError where there is no table to look at
  */
-export async function looking(
-  knex: Knex,
-  change: Change & { role?: string | undefined },
-  direction: Direction,
-) {
+export async function looking(knex: Knex, change: Change, direction: Direction, role?: string) {
   const table = tableName(change);
   const { said, refusal } = await rehearsalOf(knex, change, direction, true);
   const isRemark = (line: string) => line.startsWith(`${table}: `);
@@ -47,7 +42,7 @@ export async function looking(
     // From 12 on the server would compile so long a query for seconds; before 11 it has no such setting.
     await connection.query(`SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget};
       SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'`);
-    const values = [...Object.values(rows[0]), JSON.stringify(change), steps.join('\n')];
+    const values = [...Object.values(rows[0]), JSON.stringify({ ...change, role }), steps.join('\n')];
     const found = await connection.query<{ kind: string; name: string; line: string | null }>(advice, values);
     const lines = found.rows.flatMap(({ line, ...about }) => (line === null ? [] : [{ ...about, line }]));
     const [record, lock] = ['record', 'lock'].map(

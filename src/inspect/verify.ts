@@ -26,7 +26,7 @@ export interface Verification {
 
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
-  const { look, database, refusal, advice } = await looking(knex, { ...change, role }, 'up');
+  const { look, database, refusal, advice } = await looking(knex, change, 'up', role);
   const { steps, recorded } = look;
   const { columns: declared, rename } = change;
   const table = tableName(change);

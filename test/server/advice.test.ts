@@ -146,7 +146,7 @@ describe('both names: whose old codes would work again', () => {
     );
     const reader = await knexFor(urlWith(url, { username: `${name}_reader`, password: 'r' }));
     try {
-      expect((await plan(reader)).warnings).toEqual([]);
+      expect((await plan(reader)).warnings.join()).not.toContain('work again');
     } finally {
       await reader.destroy();
       await admin.query(`DROP OWNED BY ${name}_reader; DROP ROLE ${name}_reader`);
