@@ -95,10 +95,11 @@ test('a lock file that names another program is no obstacle', async () => {
   const file = join(cluster.data, 'postmaster.pid');
   const text = fs.readFileSync(file, 'utf8');
   stop(cluster);
-  const other = spawn('sleep', ['60'], { ...userOf(cluster.data) });
+  const { uid, gid } = fs.statSync(cluster.data);
+  const other = spawn('sleep', ['60'], process.getuid?.() === 0 ? { uid, gid } : {});
   children.push(other);
   fs.writeFileSync(file, text.replace(/\d+/, String(other.pid)));
-  fs.chownSync(file, fs.statSync(cluster.data).uid, fs.statSync(cluster.data).gid);
+  fs.chownSync(file, uid, gid);
   await works(await start(cluster));
   expect(postmaster(cluster.data)).not.toBe(other.pid);
 });
@@ -249,8 +250,3 @@ asRoot('as root', () => {
     await expect(url).rejects.toThrow(/EACCES|permission denied/);
   });
 });
-
-function userOf(data: string) {
-  const { uid, gid } = fs.statSync(data);
-  return process.getuid?.() === 0 ? { uid, gid } : {};
-}
