@@ -177,17 +177,18 @@ DECLARE
            coalesce(bool_or(is_vacuum), false) AS is_vacuum
     FROM (
       SELECT DISTINCT a.xact_start AS since, l.pid IS NOT NULL AND a.usename IS NULL AS is_vacuum,
-             CASE WHEN l.pid IS NULL THEN concat('a prepared transaction: ', (
-                    SELECT string_agg(gid, ', ') FROM pg_prepared_xacts WHERE database = current_database()))
+             CASE WHEN l.pid IS NULL THEN concat('a prepared transaction: ', x.gid)
                   ELSE format('pid %s, user %s, application %L, %s', l.pid, coalesce(a.usename, 'unknown'),
                     coalesce(a.application_name, ''), coalesce(
                       a.state || format(', transaction open for %s s: %s',
                         round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
                         left(split_part(regexp_replace(a.query, '(''|\$([^0-9$][^$]*){0,1}\$).*', '''...'),
                                         E'\n', 1), 100)), 'state hidden from this role')) END AS name,
-             CASE WHEN l.pid IS NULL THEN 'ROLLBACK PREPARED ...;'
+             CASE WHEN l.pid IS NULL THEN format('ROLLBACK PREPARED %L;', x.gid)
                   ELSE format('SELECT pg_terminate_backend(%s);', l.pid) END AS remedy
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+      LEFT JOIN (pg_locks y JOIN pg_prepared_xacts x ON x.transaction = y.transactionid AND y.pid IS NULL)
+        ON y.virtualtransaction = l.virtualtransaction AND l.pid IS NULL
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (concerned)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -813,10 +814,10 @@ BEGIN
       line := coalesce(holder.names, 'Whoever held it has let go since, or holds another table.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = format('%sGiven up after %s tries in %s s; nothing is locked. To wait longer: '
-                        'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.',
-                        'To end what is in the way: ' || holder.remedy || E'\n', tries,
-                        round(extract(epoch FROM clock_timestamp() - started)::numeric, 1));
+          HINT = concat('To end what is in the way: ' || holder.remedy || E'\n', CASE WHEN NOT dry THEN format(
+            'Given up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE in '
+            'seconds, in a script deadline at its top.', tries,
+            round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
       END IF;
       RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
         round(extract(epoch FROM sleep)::numeric, 1), line;

@@ -57,6 +57,10 @@ export const lost = [
 /** By the code (PostgreSQL manual, "PostgreSQL Error Codes") or the driver's message. */
 const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
   [
+    /^57014 canceling statement due to user request/,
+    'Somebody has cancelled it, as pg_repack does to whoever waits for its table: run the same command again.',
+  ],
+  [
     /^57014/,
     'If it was statement_timeout: it is set for this role or database, and cannot be lifted from\n' +
       'inside a statement. ALTER ROLE ... SET statement_timeout = 0; run this again; then set it back.',

@@ -132,7 +132,7 @@ export async function send(
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   connection.on('notice', onNotice);
-  const stopWatching = watch(connection, batch);
+  const stopWatching = watch(connection, batch, report);
   try {
     if (heard.signal) throw ended('before it began');
     heard.act = () => cancel(connection);
@@ -206,17 +206,29 @@ const endBatch = `
 SELECT pg_catalog.set_config(name, setting, true)
 FROM pg_catalog.json_to_recordset($1) AS was (name pg_catalog.text, setting pg_catalog.text)`;
 
+/** Asked on the connection of Knex's batch: who waits for its transaction, and keeps the lock that the program needs? */
+const inCircle = `
+SELECT 1 FROM pg_catalog.pg_locks batch
+JOIN pg_catalog.pg_locks builder ON NOT builder.granted AND builder.virtualxid OPERATOR(pg_catalog.=) batch.virtualxid
+JOIN pg_catalog.pg_locks held ON held.granted AND held.pid OPERATOR(pg_catalog.=) builder.pid
+JOIN pg_catalog.pg_locks ours ON NOT ours.granted AND ours.relation OPERATOR(pg_catalog.=) held.relation
+WHERE batch.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()`;
+
 /**
  * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for
  * ever. While the one works the other is asked for an answer.
  */
-function watch(connection: Connection, batch: Connection): () => void {
+function watch(connection: Connection, batch: Connection, report: (line: string) => void): () => void {
   if (connection === batch) return () => undefined;
   let silence: NodeJS.Timeout | undefined;
   const pulse = setInterval(async () => {
     if (silence) return;
     silence = setTimeout(() => void Promise.allSettled([connection.end(), batch.end()]), policy.silence);
-    await batch.query('SELECT 1').catch(() => undefined);
+    const found = await batch.query(inCircle).catch(() => undefined);
+    if (found?.rows.length) {
+      report('An index is built concurrently, and waits for the end of this transaction as we wait for it.');
+      cancel(connection);
+    }
     clearTimeout(silence);
     silence = undefined;
   }, policy.pulse);

@@ -305,6 +305,8 @@ test.each([
   await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
     ADD COLUMN backup_codes ${from}, ADD COLUMN mfa_backup_codes ${to}`);
   await expect(functions.up(here())).rejects.toThrow(`Convert mfa_backup_codes to the type of backup_codes;`);
-  await client.query(`ALTER TABLE user_profiles DROP COLUMN mfa_backup_codes, ADD COLUMN mfa_backup_codes ${from}`);
+  await client.query(
+    `ALTER TABLE user_profiles DROP COLUMN mfa_backup_codes, ADD COLUMN mfa_backup_codes ${from}`,
+  );
   await functions.up(here());
 });
