@@ -814,10 +814,10 @@ BEGIN
       line := coalesce(holder.names, 'Whoever held it has let go since, or holds another table.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = concat('To end what is in the way: ' || holder.remedy || E'\n', CASE WHEN NOT dry THEN format(
-            'Given up after %s tries in %s s; nothing is locked. To wait longer: MIGRATION_LOCK_DEADLINE in '
-            'seconds, in a script deadline at its top.', tries,
-            round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
+          HINT = concat('To end what is in the way: ' || holder.remedy || E'\n', CASE WHEN NOT dry THEN
+            format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
+                   'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
+                   round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
       END IF;
       RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
         round(extract(epoch FROM sleep)::numeric, 1), line;
