@@ -67,36 +67,24 @@ export interface Change extends Omit<Declaration, 'add'> {
 // PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
 const LONGEST_NAME = 63;
 
-// What format_type() prints (PostgreSQL manual, "Data Types", table 8.1), by the names people write.
-const CANONICAL: Readonly<Record<string, string>> = {
-  boolean: 'boolean',
+// What people write, where format_type() prints another name (PostgreSQL manual, "Data Types", table 8.1).
+const SYNONYMS: Readonly<Record<string, string>> = {
   bool: 'boolean',
-  smallint: 'smallint',
-  integer: 'integer',
   int: 'integer',
-  bigint: 'bigint',
-  text: 'text',
   varchar: 'character varying',
-  'character varying': 'character varying',
-  date: 'date',
   timestamptz: 'timestamp with time zone',
-  'timestamp with time zone': 'timestamp with time zone',
   timestamp: 'timestamp without time zone',
-  'timestamp without time zone': 'timestamp without time zone',
-  uuid: 'uuid',
-  json: 'json',
-  jsonb: 'jsonb',
-  numeric: 'numeric',
-  'double precision': 'double precision',
-  inet: 'inet',
-  bytea: 'bytea',
 };
+const TYPES =
+  'boolean,smallint,integer,bigint,numeric,double precision,text,character varying,json,jsonb,uuid,inet,bytea,' +
+  'date,timestamp with time zone,timestamp without time zone';
 
 /** `varchar(255)` to `character varying(255)`; undefined for a type that is not known here. */
 function canonicalType(written: string): string | undefined {
   const [, name = '', length, scale] = /^([a-z ]+?) *(?:\(([0-9]+)(?:, *([0-9]+))?\))?$/.exec(written) ?? [];
-  const canonical = CANONICAL[name];
-  if (canonical === undefined || length === undefined) return canonical;
+  const canonical = SYNONYMS[name] ?? name;
+  if (!TYPES.split(',').includes(canonical)) return undefined;
+  if (length === undefined) return canonical;
   if (canonical === 'numeric') return `numeric(${length},${scale ?? 0})`;
   return canonical === 'character varying' && scale === undefined ? `${canonical}(${length})` : undefined;
 }
@@ -136,7 +124,7 @@ export function checked(declaration: Declaration): Change {
     const type = canonicalType(column.type);
     if (type === undefined) {
       mistakes.push(
-        `"${name}" has the unknown type "${column.type}": known are ${Object.keys(CANONICAL).join(', ')}`,
+        `"${name}" has the unknown type "${column.type}": known are ${TYPES.replaceAll(',', ', ')}`,
       );
     }
     if (column.notNull === true && column.default === undefined) {
