@@ -51,10 +51,7 @@ function postmaster(data: string): number {
 
 const gone = (child: ChildProcess) => new Promise((resolve) => child.once('exit', resolve));
 
-async function works(url: string) {
-  const client = await connect(url);
-  await client.end();
-}
+const works = async (url: string) => (await connect(url)).end();
 
 test('survives its parent, and the next command finds it', async () => {
   const cluster = mine(testCluster());
