@@ -28,6 +28,27 @@ test.each(pages)('the links of %s lead somewhere', (page) => {
   }
 });
 
+/** What jest would run in a folder. */
+const testsIn = (folder: string) =>
+  readdirSync(join(project, folder), { recursive: true, encoding: 'utf8' })
+    .map((name) => join(folder, name))
+    .filter((name) => name.endsWith('.test.ts'));
+
+test('what EVIDENCE names is there to be run', () => {
+  const evidence = text('docs/EVIDENCE.md');
+  const named = [...evidence.matchAll(/`(?:npx jest|npm run test:deploy --) ([^`]*)`/g)].flatMap(
+    ([, names = '']) => names.split(' '),
+  );
+  expect(named.length).toBeGreaterThan(25);
+  const all = testsIn('test');
+  expect(named.filter((name) => !all.some((path) => path.includes(name)))).toEqual([]);
+  const [, fire = ''] = evidence.split(/^## /m);
+  const suites = [...fire.matchAll(/^\| (`[^|]*) \|/gm)].flatMap(([, names = '']) =>
+    [...names.matchAll(/`(\w+)`/g)].map(([, name]) => `test/fire/${name}.test.ts`),
+  );
+  expect(suites.sort()).toEqual(testsIn('test/fire').sort());
+});
+
 test('the newest version of the changelog is that of the package', () => {
   const [, newest] = /^## (.*)$/m.exec(text('CHANGELOG.md')) ?? [];
   const lock = JSON.parse(text('package-lock.json'));
