@@ -83,7 +83,6 @@ DECLARE
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
   locked    pg_catalog.oid[];
-  relation  pg_catalog.oid;
   concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
@@ -108,6 +107,7 @@ DECLARE
   doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
   applies   boolean;
+  batches   pg_catalog.text[]; -- of rows to fill
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
@@ -116,35 +116,6 @@ DECLARE
   is_work   boolean; -- there is something to do
   fill_now  boolean;
   is_filled boolean := false; -- before the lock; NULL: some have come since
-
-  -- A column of a table, or of the declaration (0). Types of a kind hold each other's values, where as wide.
-  shape CURSOR (of_table pg_catalog.oid, of_name pg_catalog.text) FOR
-    SELECT c.*, CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
-                     WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
-                     ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
-           CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
-             ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
-           END AS width
-    FROM (
-      SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-             k.conname AS null_name, k.convalidated IS FALSE AS unproved,
-             pg_get_expr(d.adbin, d.adrelid) AS value, col_description(a.attrelid, a.attnum) AS comment,
-             coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
-                       FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
-                       JOIN pg_type y ON y.oid = a.atttypid
-                       WHERE l.oid = a.attcollation AND l.oid <> y.typcollation), '') AS collation,
-             CASE WHEN to_jsonb(a) ->> 'attgenerated' IN ('s', 'v') THEN 'a generated column'
-                  WHEN to_jsonb(a) ->> 'attidentity' IN ('a', 'd') THEN 'an identity column' END AS special
-      FROM pg_attribute a
-      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-      LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
-        ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
-      WHERE a.attrelid = of_table AND a.attname = of_name AND NOT a.attisdropped
-      UNION ALL
-      SELECT name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
-      FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
-        AS d (name text, type text, not_null boolean, value text)
-      WHERE of_table = 0 AND name = of_name) c;
 
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
@@ -192,7 +163,7 @@ DECLARE
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (concerned)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND (lock_mode = 'ACCESS EXCLUSIVE'
+               AND (lock_mode <> 'SHARE UPDATE EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
              OR l.transactionid IN (
                SELECT xmax FROM pg_class WHERE oid = ANY (relations)
@@ -320,9 +291,7 @@ BEGIN
         budget := CASE WHEN is_vacuum THEN budget + patience ELSE budget * 0.8 END;
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
                        ceil(extract(epoch FROM budget) * 1000));
-        FOREACH relation IN ARRAY relations LOOP
-          EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation::regclass);
-        END LOOP;
+        EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', this.sql_name);
         locked := relations; -- but another table may have taken the name in the meantime: look again
       END LOOP;
       IF dry THEN
@@ -346,6 +315,7 @@ BEGIN
       budget := lock_budget;
 
       FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
+        look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
         found     pg_catalog.record; -- as it is,
         wanted    pg_catalog.record; -- as wanted, without a name where it is to go,
@@ -355,7 +325,6 @@ BEGIN
         has_to    boolean;
         giver     pg_catalog.text; -- a column that is renamed
         taker     pg_catalog.text; -- to this
-        dependent pg_catalog.record;
         added     pg_catalog.text[] := '{}';
         gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         dropped   pg_catalog.text[] := '{}';
@@ -366,6 +335,8 @@ BEGIN
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
+        left_to_do pg_catalog.text;
+        write     pg_catalog.text; -- the one that is tried
         declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
@@ -392,13 +363,52 @@ BEGIN
           giver := to_name;
           taker := from_name;
         END IF;
-        FOREACH col IN ARRAY names LOOP
-          CONTINUE WHEN col = giver;
-          line := CASE col WHEN taker THEN giver ELSE col END;
-          OPEN shape (target, line); FETCH shape INTO found; CLOSE shape;
-          OPEN shape (kept_oid, col); FETCH shape INTO archived; CLOSE shape;
-          OPEN shape (0, col); FETCH shape INTO declared; CLOSE shape;
-          OPEN shape (before.oid, col); FETCH shape INTO wanted; CLOSE shape;
+        FOR look IN
+          WITH shape AS ( -- of a kind are types that hold each other's values, where they are as wide
+            SELECT role, place, col, c.*,
+                   CASE WHEN type ~ '^(text|character varying(\(\d+\)){0,1})$' THEN 'text'
+                        WHEN type IN ('smallint', 'integer', 'bigint') THEN 'integer'
+                        ELSE regexp_replace(type, '^(timestamp|time)\(6\)', '\1') END AS kind,
+                   CASE type WHEN 'smallint' THEN 2 WHEN 'integer' THEN 4 WHEN 'bigint' THEN 8
+                     ELSE coalesce(substring(type FROM '^character varying\((\d+)\)$')::integer, 2147483647)
+                   END AS width
+            FROM unnest(names) WITH ORDINALITY n (col, place)
+            CROSS JOIN (VALUES ('found', target), ('declared', 0), ('before', before.oid),
+                               ('archived', kept_oid)) r (role, oid)
+            LEFT JOIN (
+              SELECT attrelid, attname::text, format_type(atttypid, atttypmod), attnotnull, k.conname,
+                     k.convalidated IS FALSE, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
+                     coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+                               FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                               JOIN pg_type y ON y.oid = atttypid
+                               WHERE l.oid = attcollation AND l.oid <> y.typcollation), ''),
+                     CASE WHEN atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
+                          THEN 'a generated column'
+                          WHEN attnotnull AND to_jsonb(a) ->> 'attidentity' IN ('a', 'd')
+                          THEN 'an identity column' END
+              FROM pg_attribute a
+              LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+              LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
+                ON k.conrelid = attrelid AND k.contype = 'n' AND k.conkey = ARRAY[attnum]
+              WHERE attrelid IN (target, before.oid, kept_oid) AND attname = ANY (names) AND NOT attisdropped
+              UNION ALL
+              SELECT 0, name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
+              FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
+                d (name text, type text, not_null boolean, value text)
+            ) c (relation, name, type, not_null, null_name, unproved, value, comment, collate_as, special)
+              ON relation = r.oid AND name = CASE WHEN col = taker AND role = 'found' THEN giver ELSE col END
+          )
+          SELECT f.col, f AS found, d AS declared, b AS before, a AS archived
+          FROM shape f JOIN shape d USING (place) JOIN shape b USING (place) JOIN shape a USING (place)
+          WHERE f.role = 'found' AND d.role = 'declared' AND b.role = 'before' AND a.role = 'archived'
+            AND f.col IS DISTINCT FROM giver
+          ORDER BY place
+        LOOP
+          col := look.col;
+          found := look.found;
+          archived := look.archived;
+          declared := look.declared;
+          wanted := look.before;
           fill := CASE WHEN col NOT IN (from_name, to_name) THEN coalesce(wanted.value, declared.value)
                        WHEN NOT wanted.not_null THEN NULL
                        WHEN wanted.type IN ('json', 'jsonb')
@@ -432,7 +442,7 @@ BEGIN
             -- Values that come back from a wider column need one as wide.
             clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col,
               CASE WHEN archived.kind = wanted.kind AND archived.width > wanted.width
-                   THEN archived.type ELSE wanted.type END, wanted.collation, ' DEFAULT ' || fill,
+                   THEN archived.type ELSE wanted.type END, wanted.collate_as, ' DEFAULT ' || fill,
               CASE WHEN wanted.not_null AND fill IS NOT NULL
                    THEN concat(' CONSTRAINT ' || quote_ident(wanted.null_name), ' NOT NULL') END);
             IF archived.kind = wanted.kind THEN
@@ -461,10 +471,10 @@ BEGIN
             CONTINUE WHEN found.special IS NOT NULL OR found.type NOT IN ('text', 'json', 'jsonb')
               OR wanted.type NOT IN ('text', 'json', 'jsonb');
           ELSIF found.width < wanted.width THEN
-            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collation);
+            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collate_as);
           ELSIF found.type <> wanted.type THEN
             line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col, wanted.type,
-                           found.collation);
+                           found.collate_as);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF found.kind = 'text' AND touched <= 16777216 THEN -- bytes
@@ -491,13 +501,11 @@ BEGIN
               CASE WHEN found.not_null OR wanted.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
                    WHEN wanted.unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
-            IF fill IS NOT NULL OR wanted.unproved THEN
-              clauses := clauses || line;
-            ELSE -- nothing says what a NULL that has come since could be filled with
-              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
-            END IF;
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
+              clauses := clauses || line;
               fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
+            ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
+              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
           END IF;
         END LOOP;
@@ -512,7 +520,7 @@ BEGIN
                           b.lower || CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = target
                                                        AND attname = b.lower) THEN '_old' ELSE '' END)
             FROM pg_attribute a CROSS JOIN LATERAL lower(a.attname) b (lower)
-            WHERE attrelid = target AND NOT attisdropped AND attname <> b.lower AND b.lower = ANY (names)
+            WHERE attrelid = target AND NOT attisdropped AND attname <> ALL (names) AND b.lower = ANY (names)
             UNION ALL
             SELECT format('%s has a column %I of its own. ALTER TABLE %1$s RENAME COLUMN %2$I TO %I;',
                           attrelid::regclass, attname, attname || '_old')
@@ -530,7 +538,7 @@ BEGIN
           END LOOP;
           -- Triggers whose function or arguments name a column that goes. Fatal is what would fail at every
           -- write, or write a secret down, where the write that is tried (7.) cannot tell.
-          FOR dependent IN
+          FOR look IN
             SELECT CASE WHEN is_ours
                         THEN is_argument OR is_untried AND code ~* ('\m(new|old)\s*\.\s*"{0,1}' || word)
                         ELSE code ~* word AND position(this.name IN code) > 0 END AS is_fatal,
@@ -554,11 +562,11 @@ BEGIN
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND NOT coalesce(position(other IN concat(prosrc, ' ', arguments)) > 0, false)
           LOOP
-            IF dependent.is_fatal AND NOT ignore_dependents THEN
-              conflicts := conflicts || concat(dependent.text, '. Make it right under both names, as by '
+            IF look.is_fatal AND NOT ignore_dependents THEN
+              conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or ', knowingly);
             ELSIF NOT is_told THEN
-              RAISE WARNING '%: %', table_name, dependent.text;
+              RAISE WARNING '%: %', table_name, look.text;
             END IF;
           END LOOP;
         END IF;
@@ -635,6 +643,15 @@ BEGIN
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]];
         END IF;
         steps := steps || later;
+        -- Both are planned in the first pass. to_jsonb() knows columns that older servers lack, and is dear.
+        left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
+        SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
+                      '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
+                      string_agg(format('%1$I = %1$I', attname), ', '), this.in_order) INTO write
+        FROM pg_attribute a
+        WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT CASE
+          WHEN atthasdef THEN coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''
+          WHEN attnotnull THEN coalesce(to_jsonb(a) ->> 'attidentity', '') = 'a' ELSE false END;
         IF pass = 1 AND steps <> '{}' THEN
           -- NULLs of a large table are filled before the lock, in transactions of their own.
           IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)
@@ -654,10 +671,10 @@ BEGIN
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
           -- 6. Check: nothing may be left to do.
-          line := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
-          IF is_work AND NOT dry AND line IS NOT NULL THEN
-            RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %', table_name,
-              line USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
+          IF is_work AND NOT dry AND left_to_do IS NOT NULL THEN
+            RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
+              table_name, left_to_do
+              USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
           END IF;
           steps := '{}';
           steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];
@@ -667,13 +684,7 @@ BEGIN
         -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
-                        '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
-                        string_agg(format('%1$I = %1$I', attname), ', '), this.in_order) INTO doing
-          FROM pg_attribute a
-          WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
-            AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = ''
-            AND coalesce(to_jsonb(a) ->> 'attidentity', '') <> 'a';
+          doing := write;
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;
@@ -697,7 +708,8 @@ BEGIN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = TABLE_NAME;
               is_known := pass = 1 OR ignore_dependents;
               -- Not where its own NOT NULL, which is NOT VALID again, meets a NULL of before.
-              broken := CASE WHEN SQLSTATE <> '23502' OR line <> this.name THEN ARRAY[
+              broken := CASE WHEN SQLSTATE <> '23502'
+                  OR line NOT IN (SELECT relname FROM pg_class WHERE oid = ANY (relations)) THEN ARRAY[
                 CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)', SQLSTATE)
                      ELSE SQLERRM END, -- of these the server's own words may show the value
                 concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
@@ -776,7 +788,7 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
+        IF pass = 2 AND NOT dry AND pg_table_is_visible(kept.oid) IS NOT NULL THEN
           said := said || format('%s: %s stays: it holds values that are not back, as of rows that are gone. '
                                  'Look into it, then drop it', table_name, kept.sql_name);
         END IF;
@@ -806,6 +818,43 @@ BEGIN
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
     END;
 
+    IF fill_now THEN
+      COMMIT;
+      lock_mode := 'ROW EXCLUSIVE';
+      <<filling>>
+      FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
+        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) '
+          'ANY ($1::pg_catalog.tid[]) AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
+        batches := NULL;
+        FOR n IN 0 .. 2147483646 LOOP -- 0: they are read, all at once
+          EXIT WHEN n OPERATOR(pg_catalog.>) pg_catalog.cardinality(batches);
+          asked := pg_catalog.clock_timestamp();
+          BEGIN
+            SET LOCAL lock_timeout = '200ms';
+            PERFORM pg_catalog.set_config('search_path', path, true);
+            IF n OPERATOR(pg_catalog.>) 0 THEN
+              EXECUTE doing USING batches[n];
+            ELSE
+              EXECUTE pg_catalog.format(
+                'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
+                'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
+                'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
+                'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;
+            END IF;
+          EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN
+              failure := pg_catalog.format('%s is in use: no %s lock in time', table_name, lock_mode);
+            WHEN OTHERS THEN batches := '{}'; -- what stands in the way is met again, behind the lock
+          END;
+          COMMIT;
+          EXIT filling WHEN failure IS NOT NULL;
+        END LOOP;
+        RAISE NOTICE '% (% rows at a time, while everybody works on)', doing, batch;
+      END LOOP;
+      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+      is_filled := failure IS NULL;
+      started := CASE WHEN is_filled THEN clock_timestamp() ELSE started END;
+    END IF;
     IF failure IS NOT NULL THEN
       OPEN holders; FETCH holders INTO holder; CLOSE holders;
       is_vacuum := holder.is_vacuum;
@@ -825,28 +874,6 @@ BEGIN
     END IF;
     IF alone THEN
       COMMIT; -- every try is a transaction and a snapshot of its own
-    END IF;
-    IF fill_now THEN
-      is_filled := true;
-      FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
-        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) '
-          'ANY ($1::pg_catalog.tid[]) AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
-        SET LOCAL lock_timeout = '120s';
-        FOR line IN EXECUTE pg_catalog.format(
-          'SELECT pg_catalog.array_agg(ctid)::pg_catalog.text FROM ('
-          'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
-          'GROUP BY n OPERATOR(pg_catalog./) %s', this.sql_name, fills[i][3], batch)
-        LOOP
-          BEGIN
-            SET LOCAL lock_timeout = '200ms';
-            EXECUTE doing USING line;
-          EXCEPTION WHEN OTHERS THEN NULL; -- what stands in the way is met again, behind the lock
-          END;
-          COMMIT;
-        END LOOP;
-        RAISE NOTICE '% (% rows at a time, while everybody works on)', doing, batch;
-      END LOOP;
-      started := pg_catalog.clock_timestamp();
     END IF;
   END LOOP;
 

@@ -19,8 +19,8 @@
           taker := from_name;
         END IF;
 --@ wanted
-          OPEN shape (0, col); FETCH shape INTO declared; CLOSE shape;
-          OPEN shape (before.oid, col); FETCH shape INTO wanted; CLOSE shape;
+          declared := look.declared;
+          wanted := look.before;
           fill := CASE WHEN col NOT IN (from_name, to_name) THEN coalesce(wanted.value, declared.value)
                        WHEN NOT wanted.not_null THEN NULL
                        WHEN wanted.type IN ('json', 'jsonb')
@@ -62,7 +62,7 @@
               OR wanted.type NOT IN ('text', 'json', 'jsonb');
 --@ wider
             line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col, wanted.type,
-                           found.collation);
+                           found.collate_as);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
@@ -80,13 +80,11 @@
               CASE WHEN found.not_null OR wanted.null_name IS NULL THEN 'ALTER COLUMN %1$I SET NOT NULL'
                    WHEN wanted.unproved THEN 'ADD CONSTRAINT %2$I NOT NULL %1$I NOT VALID'
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
-            IF fill IS NOT NULL OR wanted.unproved THEN
-              clauses := clauses || line;
-            ELSE -- nothing says what a NULL that has come since could be filled with
-              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
-            END IF;
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
+              clauses := clauses || line;
               fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
+            ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
+              later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
 --@ refused
 --@ rows

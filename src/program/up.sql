@@ -11,16 +11,17 @@
           taker := to_name;
         END IF;
 --@ wanted
-          OPEN shape (0, col); FETCH shape INTO wanted; CLOSE shape;
+          wanted := look.declared;
           fill := wanted.value;
           IF found.name IS NOT NULL THEN
-            IF col = to_name THEN -- it keeps its type
+            IF col = to_name OR found.special IS NOT NULL AND col = from_name THEN -- it keeps its type
+              wanted.name := col;
               wanted.type := found.type;
               wanted.kind := found.kind;
               wanted.width := found.width;
             END IF;
             line := concat(' CONSTRAINT ' || quote_ident(found.null_name), ' NOT NULL');
-            was := was || format('%I %s%s%s%s', found.name, found.type, found.collation,
+            was := was || format('%I %s%s%s%s', found.name, found.type, found.collate_as,
                                  ' DEFAULT ' || found.value,
                                  CASE WHEN found.not_null AND NOT found.unproved THEN line END);
             IF found.unproved THEN
@@ -40,10 +41,10 @@
               from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', col,
-              coalesce(found.special, found.type), wanted.type, this.sql_name, col, col || '_old',
-              CASE WHEN found.not_null AND found.special IS NULL THEN format(
-                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, col || '_old') END);
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', found.name,
+              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name,
+              found.name || '_old', CASE WHEN found.not_null AND found.special IS NULL THEN format(
+                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, found.name || '_old') END);
             CONTINUE;
 --@ wider
             IF NOT is_told THEN
@@ -65,7 +66,7 @@
             SELECT format_type(atttypid, atttypmod) INTO to_type
             FROM pg_attribute WHERE attrelid = target AND attname = to_name;
             IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
-                                         OR from_type !~ '^(text$|json|character varying)') THEN
+              OR from_type !~ '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
                 'one is a value of the other. Convert %3$s to the type of %1$s; to text is enough where that '
                 'is text or json.', from_name, from_type, to_name, to_type);

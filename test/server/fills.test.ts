@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
 import { connect, databasePerTest, serverVersion } from '../support/database';
@@ -28,6 +29,25 @@ test.each(['up()', 'script'])('many, in batches: %s', async (route) => {
   expect(rowCount).toBeGreaterThan(people - 21);
 });
 
+test('one that somebody holds is waited for, without the lock, and they are named', async () => {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  const other = await connect(url);
+  await other.query('BEGIN; UPDATE user_profiles SET phone = NULL WHERE id = 9');
+  const made = migrate(url, 'up', filling);
+  // Two tries, at least.
+  for (let waits = 0; waits < 2; await sleep(210)) {
+    const { rowCount } = await client.query('SELECT FROM pg_locks WHERE NOT granted');
+    waits += rowCount ?? 0;
+  }
+  await other.query('COMMIT');
+  const lock = serverVersion < 11 ? 'ACCESS EXCLUSIVE' : 'ROW EXCLUSIVE';
+  expect((await made).join('\n')).toMatch(`is in use: no ${lock} lock in time. Try 1; the next one in`);
+  await other.end();
+  const { rowCount } = await client.query('SELECT FROM user_profiles WHERE phone IS NULL');
+  expect(rowCount).toBe(0);
+});
+
 test('one that comes after the batches', async () => {
   const { client, url } = here();
   await loadProfiles(client, people);
@@ -35,17 +55,15 @@ test('one that comes after the batches', async () => {
   await client.query(`CREATE TABLE audit_log (id bigint);
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO audit_log VALUES (NEW.id); RETURN NEW; END';
     CREATE TRIGGER audit AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE audit()`);
-  const other = await connect(url);
-  try {
-    await other.query('BEGIN; UPDATE user_profiles SET phone = NULL WHERE id = 9');
-    const made = migrate(url, 'up', filling);
-    const waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
-    while ((await client.query(waiting)).rowCount === 0);
-    await other.query('COMMIT');
-    await made;
-  } finally {
-    await other.end();
-  }
+  const reader = await connect(url);
+  await reader.query('BEGIN; SELECT FROM user_profiles');
+  const made = migrate(url, 'up', filling);
+  const waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+  while ((await client.query(waiting)).rowCount === 0);
+  await client.query('UPDATE user_profiles SET phone = NULL WHERE id = 9');
+  await reader.query('COMMIT');
+  await made;
+  await reader.end();
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE id = 9 AND phone = 'none'");
   expect(rowCount).toBe(1);
 });
@@ -59,4 +77,20 @@ test('a trigger that empties them again: it ends, and refuses', async () => {
   await expect(migrate(url, 'up', filling)).rejects.toThrow(
     /^user_profiles is left as it was: a value stands in the way\n[\s\S]*ALTER COLUMN phone SET NOT NULL$/,
   );
+});
+
+test('what fills them is what pg_catalog means, however late it is on the search_path', async () => {
+  const { client } = here();
+  await loadProfiles(client, people);
+  await client.query(`CREATE SCHEMA evil;
+    CREATE FUNCTION evil.lower(text) RETURNS text LANGUAGE sql AS $$ SELECT 'evil'::text $$;
+    SET search_path = evil, public, pg_catalog`);
+  const lower = tableChange({
+    id: '18',
+    table: 'user_profiles',
+    add: { phone: { type: 'varchar(20)', notNull: true, default: "lower('NONE'::text)" } },
+  });
+  await client.query(lower.script('up', { up: 'up.sql', down: 'down.sql' }));
+  const { rows } = await client.query("SELECT count(*)::int AS evil FROM user_profiles WHERE phone = 'evil'");
+  expect(rows).toEqual([{ evil: 0 }]);
 });

@@ -299,6 +299,7 @@ test('all conflicts are named at once', async () => {
 
 test.each([
   ['text[]', 'text'],
+  ['varchar(50)[]', 'text'],
   ['integer', 'text'],
 ])('both names, %s beside %s: a conflict, as a value cannot be read there', async (from, to) => {
   const { client } = here();
