@@ -11,20 +11,19 @@
 -- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
 -- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on
 --           its schema. The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0"
---           before -f.
+--           before -f. Before 11 a default rewrites the table, and readers wait.
 -- Locks     Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds,
 --           and some 10 microseconds for each value that is moved, filled, archived or given back. To get
 --           there a try keeps nobody waiting for more than 0.2 s: it ends, names who holds the table, and is
---           repeated for 120 s.
---           Behind it one row is updated to itself, with its triggers, and undone: if that fails it refuses.
---           In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until
---           your COMMIT, and nothing is there before it.
+--           repeated for 120 s. Behind the lock one row is updated to itself, with its triggers, and undone:
+--           if that fails it refuses. A synchronous standby is waited for afterwards (synchronous_commit is
+--           local for the work). In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc)
+--           the locks last until your COMMIT, and nothing is there before.
 -- Keeps     user_profiles_0016_down_archive: the values of columns that go, the table owner's alone. They
 --           come back when the change is made again.
--- Knex      Where Knex has it recorded, it still has: npx knex migrate:down 0016_add_security_fields finds
---           nothing to do, and deletes the record, with which migrate:latest would do nothing.
--- Contents  1. The table, and its key; 2. the lock that stops nobody; 3. look, and decide; 4. refuse; 5. the
---           steps, in their order; 6. check; 7. the write that is tried.
+-- Knex      Where Knex has it recorded, it still has, and migrate:latest would do nothing: npx knex
+--           migrate:down 0016_add_security_fields deletes the record.
+-- Contents  1. table and key; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE
@@ -745,7 +744,8 @@ BEGIN
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
               USING HINT = 'Add a primary key, or save and clear the values yourself.';
           ELSIF dry THEN
-            said := said || concat(doing, ';', ' -- only if: ' || steps[i][2]);
+            said := said || concat(doing, ';', CASE WHEN steps[i][2] = 'may fail'
+              THEN ' -- left as it is where that fails' ELSE ' -- only if: ' || steps[i][2] END);
             CONTINUE;
           END IF;
           EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));

@@ -35,6 +35,23 @@ export async function withConnection<T>(
   }
 }
 
+/** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
+export async function undone<R>(knex: Knex, work: (connection: Connection) => Promise<R>): Promise<R> {
+  const [begin, end] = knex.isTransaction
+    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
+    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
+  return withConnection(knex, async (connection) => {
+    await connection.query(begin);
+    try {
+      return await work(connection);
+    } finally {
+      await connection.query(end).catch(() => undefined);
+    }
+  }).catch((error) => {
+    throw explained(error);
+  });
+}
+
 /**
  * An error of the server or the network for a reader: its message, detail and hint, and what else can be done about it.
  * A defect of ours stays as it is, with its stack.

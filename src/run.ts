@@ -1,6 +1,6 @@
 import { createConnection } from 'node:net';
 import type { Knex } from 'knex';
-import { type DatabaseError, escapeLiteral } from 'pg';
+import { type DatabaseError, escapeLiteral, type Pool } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
 import { policy } from './program/policy';
@@ -54,17 +54,20 @@ export async function run(
 ): Promise<void> {
   const heard = interruption();
   const own = ownClient(knex);
-  // Opened while the first connection still looks.
-  const opening = own.acquireConnection().catch((error: Error) => error);
+  // Opened while the first connection still looks; of an external pool that is used up it would be waited for in vain.
+  const { config }: KnexClient = knex.client;
+  const { totalCount = 0, idleCount = 0, options } = (config.connectionPool ?? {}) as Partial<Pool>;
+  const isUsedUp = totalCount - idleCount + (knex.isTransaction ? 1 : 2) > (options?.max ?? Number.MAX_VALUE);
+  const opening = isUsedUp
+    ? new Error('the connectionPool is used up')
+    : own.acquireConnection().catch((error: Error) => error);
   try {
     await withConnection(knex, async (batch) => {
       const { rows } = await batch.query<{ holds: boolean; settings: unknown }>(beginBatch(change));
       const opened = await opening;
       let connection = batch;
       if (knex.isTransaction && rows[0]?.holds) {
-        around.report(
-          'An earlier migration of this batch holds the table: the change is made in its transaction.',
-        );
+        around.report('This batch of Knex holds the table already: the change is made in its transaction.');
       } else if (opened instanceof Error) {
         around.report(
           `The change is made on Knex's own connection, as there is no second one: ${opened.message}`,
@@ -132,13 +135,21 @@ export async function send(
   const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   connection.on('notice', onNotice);
-  const stopWatching = watch(connection, batch, report);
+  let inCircle = false;
+  const stopWatching = watch(connection, batch, () => {
+    inCircle = true;
+    cancel(connection);
+  });
   try {
     if (heard.signal) throw ended('before it began');
     heard.act = () => cancel(connection);
     await connection.query(statements);
     if (heard.signal) report(`${heard.signal} came too late: the work is done.`);
   } catch (error) {
+    if (inCircle)
+      throw new UserError(
+        'An index is built concurrently, and waits for the end of this transaction as we wait for it: run the same command again.',
+      );
     throw heard.signal && !(error instanceof UserError) ? ended((error as DatabaseError).message) : error;
   } finally {
     stopWatching();
@@ -207,7 +218,7 @@ SELECT pg_catalog.set_config(name, setting, true)
 FROM pg_catalog.json_to_recordset($1) AS was (name pg_catalog.text, setting pg_catalog.text)`;
 
 /** Asked on the connection of Knex's batch: who waits for its transaction, and keeps the lock that the program needs? */
-const inCircle = `
+const circle = `
 SELECT 1 FROM pg_catalog.pg_locks batch
 JOIN pg_catalog.pg_locks builder ON NOT builder.granted AND builder.virtualxid OPERATOR(pg_catalog.=) batch.virtualxid
 JOIN pg_catalog.pg_locks held ON held.granted AND held.pid OPERATOR(pg_catalog.=) builder.pid
@@ -218,17 +229,14 @@ WHERE batch.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()`;
  * Ends both connections where the network swallows what is sent: that is no error of its own, and we would wait for
  * ever. While the one works the other is asked for an answer.
  */
-function watch(connection: Connection, batch: Connection, report: (line: string) => void): () => void {
+function watch(connection: Connection, batch: Connection, onCircle: () => void): () => void {
   if (connection === batch) return () => undefined;
   let silence: NodeJS.Timeout | undefined;
   const pulse = setInterval(async () => {
     if (silence) return;
     silence = setTimeout(() => void Promise.allSettled([connection.end(), batch.end()]), policy.silence);
-    const found = await batch.query(inCircle).catch(() => undefined);
-    if (found?.rows.length) {
-      report('An index is built concurrently, and waits for the end of this transaction as we wait for it.');
-      cancel(connection);
-    }
+    const found = await batch.query(circle).catch(() => undefined);
+    if (found?.rows.length) onCircle();
     clearTimeout(silence);
     silence = undefined;
   }, policy.pulse);

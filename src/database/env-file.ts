@@ -1,10 +1,11 @@
 import { readFileSync, statSync } from 'node:fs';
+import { populate } from 'dotenv';
 import { UserError } from '../user-error';
 
 /**
  * Adds what a .env file says to the process's own variables, which go before it. It may be the Django application's
  * file, so a value is what python-decouple takes it for: all that follows the =, without a pair of quotes around it.
- * (dotenv would end it at a #, go on to the next line for a quote that is open, and take \n for a line feed.)
+ * (dotenv's own parser would end it at a #, go on to the next line for an open quote, and take \n for a line feed.)
  *
  * @throws UserError where the application would not find the name
  */
@@ -23,5 +24,5 @@ export function readEnvFile(path: string): void {
       );
     said[name] = /^(["'])(.*)\1$/s.exec(text)?.[2] ?? text;
   }
-  for (const [name, value] of Object.entries(said)) process.env[name] ??= value;
+  populate(process.env, said);
 }

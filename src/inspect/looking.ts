@@ -1,15 +1,15 @@
 import type { Knex } from 'knex';
 import { escapeIdentifier } from 'pg';
-import { recordTable } from '../connection';
+import { recordTable, undone } from '../connection';
 import type { Change } from '../declaration';
 import { policy } from '../program/policy';
 import { type Direction, tableName } from '../program/program';
 import { advice } from './advice';
-import { rehearsalOf, undone } from './rehearse';
+import { rehearsalOf } from './rehearse';
 
 /** What the program says in a dry run, and Knex's own tables. */
 export interface Look {
-  /** The statements that it would send, in their order; with "-- only if" behind those that have a condition. */
+  /** The statements that it would send, in their order; with a remark behind those that have a condition. */
   readonly steps: readonly string[];
   /** What it leaves as it is, and why. */
   readonly notes: readonly string[];

@@ -40,7 +40,8 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
     ...conflicts.map((conflict) => `conflict: ${indented(conflict)}`),
     ...warnings.map((warning) => `warning: ${indented(warning)}`),
     ...notes,
-    steps.length > 0 && `${direction}: these statements, in this order`,
+    steps.length > 0 &&
+      `${direction}: ${conflicts.length > 0 ? 'without the conflicts, ' : ''}these statements, in this order`,
     ...steps.map((statement) => `  ${indented(statement)}`),
     steps.some((statement) => statement.startsWith('ALTER TABLE')) && reconnect,
     direction === 'up' && steps.length > 0 && recorded && recordedTooEarly(recorded),

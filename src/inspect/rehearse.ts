@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import type { DatabaseError } from 'pg';
-import { type Connection, explained, withConnection } from '../connection';
+import { explained, undone } from '../connection';
 import type { Change } from '../declaration';
 import { type Direction, program } from '../program/program';
 import { send, surroundings } from '../run';
@@ -35,7 +35,7 @@ export async function rehearsalOf(
   const statement = program(change, direction, { ...surroundings(), dry });
   const report = (line: string) => {
     if (/\bTry \d+; the next one in /.test(line)) console.error(line);
-    else said.push(line);
+    else if (!/: in a transaction of yours /.test(line)) said.push(line);
   };
   const refusal = await undone(knex, async (connection) => {
     try {
@@ -51,21 +51,4 @@ export async function rehearsalOf(
   const verdict = refusal === null ? 'It would be done.' : `It would be refused: ${refusal}`;
   const end = 'It was taken back. It locked as the real thing does, for as long.';
   return { direction, refusal, said, lines: [...said, verdict, end] };
-}
-
-/** Works, and takes it back. In the caller's transaction a BEGIN would be ignored, and our ROLLBACK end theirs. */
-export async function undone<R>(knex: Knex, work: (connection: Connection) => Promise<R>): Promise<R> {
-  const [begin, end] = knex.isTransaction
-    ? ['SAVEPOINT look', 'ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look']
-    : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
-  return withConnection(knex, async (connection) => {
-    await connection.query(begin);
-    try {
-      return await work(connection);
-    } finally {
-      await connection.query(end).catch(() => undefined);
-    }
-  }).catch((error) => {
-    throw explained(error);
-  });
 }

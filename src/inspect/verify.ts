@@ -75,7 +75,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
 /** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
 function clausesOf(statement: string): { name: string; line: string }[] {
   const subcommand =
-    /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=[,;]?(?: -- only if.*)?$)/gm;
+    /(?:(?:ADD|ALTER|DROP) COLUMN|RENAME COLUMN .* TO) ("(?:[^"]|"")+"|\w+).*?(?=[,;]?(?: -- .*)?$)/gm;
   return [...statement.matchAll(subcommand)].map(([line, column = '']) => ({
     name: column.replace(/^"|"$/g, '').replaceAll('""', '"'),
     line,

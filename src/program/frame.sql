@@ -610,7 +610,8 @@ BEGIN
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
               USING HINT = 'Add a primary key, or save and clear the values yourself.';
           ELSIF dry THEN
-            said := said || concat(doing, ';', ' -- only if: ' || steps[i][2]);
+            said := said || concat(doing, ';', CASE WHEN steps[i][2] = 'may fail'
+              THEN ' -- left as it is where that fails' ELSE ' -- only if: ' || steps[i][2] END);
             CONTINUE;
           END IF;
           EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));

@@ -25,7 +25,12 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       'What',
       isUp
         ? `Adds the columns declared below, and brings those that are there to that shape, where no value is lost and
-        no large table rewritten. Otherwise it refuses: nothing has changed, and it says what to do.`
+        no large table rewritten. Otherwise it refuses, and nothing has changed.${
+          rename
+            ? ` Where ${rename.from} and ${rename.to} both exist, values move where ${rename.to} is NULL and
+              ${rename.moveWhere} true.`
+            : ''
+        }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
         stay, with their values. Without ${before} it changes nothing.`,
     ],
@@ -45,16 +50,17 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
     [
       'Needs',
       `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on its schema.
-      The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0" before -f.`,
+      The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0" before -f. Before 11
+      a default rewrites the table, and readers wait.`,
     ],
     [
       'Locks',
       `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, and some 10
       microseconds for each value that is moved, filled, archived or given back. To get there a try keeps nobody
-      waiting for more than ${policy.lockBudget / 1000} s: it ends, names who holds the table, and is repeated for ${policy.deadline / 1000} s.`,
-      `Behind it one row is updated to itself, with its triggers, and undone: if that fails it refuses.`,
-      `In a transaction of your own (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT,
-      and nothing is there before it.`,
+      waiting for more than ${policy.lockBudget / 1000} s: it ends, names who holds the table, and is repeated for ${policy.deadline / 1000} s. Behind the
+      lock one row is updated to itself, with its triggers, and undone: if that fails it refuses. A synchronous
+      standby is waited for afterwards (synchronous_commit is local for the work). In a transaction of your own
+      (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT, and nothing is there before.`,
     ],
     [
       'Keeps',
@@ -69,16 +75,15 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       'Knex',
       isUp
         ? 'npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.'
-        : `Where Knex has it recorded, it still has: npx knex migrate:down ${knex?.migration ?? 'NAME'} finds
-        nothing to do, and deletes the record, with which migrate:latest would do nothing.`,
+        : `Where Knex has it recorded, it still has, and migrate:latest would do nothing:
+        npx knex migrate:down ${knex?.migration ?? 'NAME'} deletes the record.`,
     ],
     ...(isUp && django
       ? [['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] as const]
       : []),
     [
       'Contents',
-      `1. The table, and its key; 2. the lock that stops nobody; 3. look, and decide; 4. refuse; 5. the steps, in
-      their order; 6. check; 7. the write that is tried.`,
+      '1. table and key; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write',
     ],
   ];
   return [

@@ -114,7 +114,7 @@ describe('a TypeScript project', () => {
       stderr: '',
       stdout: expect.stringContaining('Batch 1 run: 3 migrations'),
     });
-    expect(latest.stdout).toContain('An earlier migration of this batch holds the table');
+    expect(latest.stdout).toContain('This batch of Knex holds the table already');
     expect(await node('ts', ['-r', 'ts-node/register/transpile-only', 'look.ts'], env)).toMatchObject({
       code: 0,
       stdout: 'true true false true function\n', // not under this id,

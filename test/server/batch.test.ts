@@ -66,7 +66,7 @@ const recorded = async () =>
 test('an earlier migration creates the table: the change is made in the same transaction', async () => {
   migration('0001_create', creation());
   expect((await withKnex(latest))[0]).toBe(
-    'An earlier migration of this batch holds the table: the change is made in its transaction.',
+    'This batch of Knex holds the table already: the change is made in its transaction.',
   );
   expect(await shapeOf(here().client)).toEqual(asDeclared);
   expect(await recorded()).toEqual(['0001_create', '0016_add_security_fields']);
