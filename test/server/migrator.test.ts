@@ -220,8 +220,13 @@ describe('an external pool', () => {
     return { pool, instance: knex({ ...config, ...options, connectionPool: pool }) };
   }
 
-  test.each([1, 5])('of %d', async (max) => {
-    const { pool, instance } = await pooled(max);
+  test.each([
+    [1, {}],
+    [5, {}],
+    // Plain Knex would wait for a second connection without a limit.
+    [1, { client: 'pg' }],
+  ])('of %d, and %j', async (max, options) => {
+    const { pool, instance } = await pooled(max, options);
     expect((await instance.migrate.latest())[1]).toEqual([migration]);
     expect((await instance.migrate.down())[1]).toEqual([migration]);
     await instance.destroy();
