@@ -578,8 +578,9 @@ BEGIN
         -- value moves only where the owner has them switched on.
         IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
-            'AND %3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where,
-            nothing), NULL]];
+            'AND %3$I::pg_catalog.text <> %6$L /* These work again. Clear them before where spent or '
+            'replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L WHERE %5$I */', this.sql_name, to_name,
+            from_name, to_type, move_where, nothing), NULL]];
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
@@ -816,7 +817,7 @@ BEGIN
               EXECUTE doing USING batches[n];
             ELSE
               EXECUTE pg_catalog.format(
-                'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
+                'SELECT coalesce(pg_catalog.array_agg(rows::pg_catalog.text), ''{}'') FROM ('
                 'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
                 'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
                 'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;

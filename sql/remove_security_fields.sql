@@ -836,7 +836,7 @@ BEGIN
               EXECUTE doing USING batches[n];
             ELSE
               EXECUTE pg_catalog.format(
-                'SELECT pg_catalog.array_agg(rows::pg_catalog.text) FROM ('
+                'SELECT coalesce(pg_catalog.array_agg(rows::pg_catalog.text), ''{}'') FROM ('
                 'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
                 'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
                 'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;

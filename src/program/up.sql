@@ -82,8 +82,9 @@
         -- value moves only where the owner has them switched on.
         IF pass = 1 AND has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
-            'AND %3$I::pg_catalog.text <> %6$L', this.sql_name, to_name, from_name, to_type, move_where,
-            nothing), NULL]];
+            'AND %3$I::pg_catalog.text <> %6$L /* These work again. Clear them before where spent or '
+            'replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L WHERE %5$I */', this.sql_name, to_name,
+            from_name, to_type, move_where, nothing), NULL]];
         END IF;
 --@ first
           IF before.oid IS NULL THEN
