@@ -244,70 +244,7 @@ test('neither name: the new one is added', async () => {
   expect(said).toEqual(['ADD COLUMN mfa_backup_codes text']);
 });
 
-test('both names: values move, or go to the archive', async () => {
-  const { client } = here();
-  await client.query(`
-    ALTER TABLE user_profiles ADD mfa_backup_codes jsonb;
-    UPDATE user_profiles SET mfa_backup_codes = '["NEW"]' WHERE user_id = 4;
-    UPDATE user_profiles SET mfa_backup_codes = backup_codes WHERE user_id = 6;
-    UPDATE user_profiles SET backup_codes = '["OFF"]' WHERE user_id = 5`);
-  const before = await schemaOf(client);
-  const said = await functions.up(here());
-  // Ten have MFA; of two the new name has a value already.
-  expect(said).toContainEqual(
-    expect.stringMatching(/^UPDATE public\.user_profiles SET mfa_backup_codes = backup_codes.* \(8 rows\)$/),
-  );
-  expect(said).toContainEqual(
-    expect.stringMatching(
-      /^CREATE TABLE public\.user_profiles_0016_up_archive [\s\S]*INSERT INTO public\.user_profiles_0016_up_archive [\s\S]* \(2 rows\)$/,
-    ),
-  );
-  expect(await shapeOf(client)).toEqual(asDeclared);
-  const { rows } = await client.query(
-    'SELECT id, backup_codes FROM user_profiles_0016_up_archive ORDER BY 1',
-  );
-  expect(rows).toEqual([
-    { id: '4', backup_codes: ['A1B2-C3D4', 'E5F6-G7H8'] },
-    { id: '5', backup_codes: ['OFF'] },
-  ]);
-  await functions.down(here());
-  expect(await schemaOf(client)).toEqual(before);
-});
-
-test('both names, of types that do not convert: a conflict', async () => {
-  const { client } = here();
-  await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes varchar(20)');
-  const before = await schemaOf(client);
-  await expect(functions.up(here())).rejects.toThrow(
-    'both backup_codes (jsonb) and mfa_backup_codes (character varying(20)) exist',
-  );
-  expect(await schemaOf(client)).toEqual(before);
-});
-
-test('both names without mfa_enabled, which tells what may move: a conflict', async () => {
-  const { client } = here();
-  await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes jsonb, DROP mfa_enabled');
-  const before = await schemaOf(client);
-  await expect(functions.up(here())).rejects.toThrow('and mfa_enabled (boolean), which tells where');
-  expect(await schemaOf(client)).toEqual(before);
-});
-
 test('all conflicts are named at once', async () => {
   await here().client.query('ALTER TABLE user_profiles ADD external_id uuid, ADD auth_provider integer');
   await expect(functions.up(here())).rejects.toThrow(/auth_provider is integer[\s\S]*external_id is uuid/);
-});
-
-test.each([
-  ['text[]', 'text'],
-  ['varchar(50)[]', 'text'],
-  ['integer', 'text'],
-])('both names, %s beside %s: a conflict, as a value cannot be read there', async (from, to) => {
-  const { client } = here();
-  await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
-    ADD COLUMN backup_codes ${from}, ADD COLUMN mfa_backup_codes ${to}`);
-  await expect(functions.up(here())).rejects.toThrow(`Convert mfa_backup_codes to the type of backup_codes;`);
-  await client.query(
-    `ALTER TABLE user_profiles DROP COLUMN mfa_backup_codes, ADD COLUMN mfa_backup_codes ${from}`,
-  );
-  await functions.up(here());
 });

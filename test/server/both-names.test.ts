@@ -1,0 +1,80 @@
+import { declaredShape, shapeOf } from '../support/application';
+import { schemaOf } from '../support/catalog';
+import { databasePerTest } from '../support/database';
+import { functions } from '../support/routes';
+
+// Somebody has added the new name beside the old one.
+const here = databasePerTest('0015');
+
+test('values move, or go to the archive', async () => {
+  const { client } = here();
+  await client.query(`
+    ALTER TABLE user_profiles ADD mfa_backup_codes jsonb;
+    UPDATE user_profiles SET mfa_backup_codes = '["NEW"]' WHERE user_id = 4;
+    UPDATE user_profiles SET mfa_backup_codes = backup_codes WHERE user_id = 6;
+    UPDATE user_profiles SET backup_codes = '["OFF"]' WHERE user_id = 5`);
+  const before = await schemaOf(client);
+  const said = await functions.up(here());
+  // Ten have MFA; of two the new name has a value already.
+  expect(said).toContainEqual(
+    expect.stringMatching(/^UPDATE public\.user_profiles SET mfa_backup_codes = backup_codes.* \(8 rows\)$/),
+  );
+  expect(said).toContainEqual(
+    expect.stringMatching(
+      /^CREATE TABLE public\.user_profiles_0016_up_archive [\s\S]*INSERT INTO public\.user_profiles_0016_up_archive [\s\S]* \(2 rows\)$/,
+    ),
+  );
+  expect(await shapeOf(client)).toEqual({ ...declaredShape, mfa_backup_codes: 'jsonb' });
+  const { rows } = await client.query(
+    'SELECT id, backup_codes FROM user_profiles_0016_up_archive ORDER BY 1',
+  );
+  expect(rows).toEqual([
+    { id: '4', backup_codes: ['A1B2-C3D4', 'E5F6-G7H8'] },
+    { id: '5', backup_codes: ['OFF'] },
+  ]);
+  await functions.down(here());
+  expect(await schemaOf(client)).toEqual(before);
+});
+
+test('of types that do not convert: a conflict', async () => {
+  const { client } = here();
+  await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes varchar(20)');
+  const before = await schemaOf(client);
+  await expect(functions.up(here())).rejects.toThrow(
+    'both backup_codes (jsonb) and mfa_backup_codes (character varying(20)) exist',
+  );
+  expect(await schemaOf(client)).toEqual(before);
+});
+
+test('without mfa_enabled, which tells what may move: a conflict', async () => {
+  const { client } = here();
+  await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes jsonb, DROP mfa_enabled');
+  const before = await schemaOf(client);
+  await expect(functions.up(here())).rejects.toThrow('and mfa_enabled (boolean), which tells where');
+  expect(await schemaOf(client)).toEqual(before);
+});
+
+test.each([
+  ['text[]', 'text'],
+  ['varchar(50)[]', 'text'],
+  ['integer', 'text'],
+])('%s beside %s: a conflict, as a value cannot be read there', async (from, to) => {
+  const { client } = here();
+  await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
+    ADD COLUMN backup_codes ${from}, ADD COLUMN mfa_backup_codes ${to}`);
+  await expect(functions.up(here())).rejects.toThrow(`Convert mfa_backup_codes to the type of backup_codes;`);
+  await client.query(
+    `ALTER TABLE user_profiles DROP COLUMN mfa_backup_codes, ADD COLUMN mfa_backup_codes ${from}`,
+  );
+  await functions.up(here());
+});
+
+test('what moves is said to work again, and what is said clears it', async () => {
+  const { client } = here();
+  await client.query('ALTER TABLE user_profiles ADD mfa_backup_codes jsonb');
+  const moved = (await functions.up(here())).find((line) => line.includes('These work again')) ?? '';
+  expect(moved).toMatch(/\(10 rows\)$/);
+  await client.query(/afterwards all: (.*) \*\//.exec(moved)?.[1] ?? '');
+  const { rows } = await client.query("SELECT FROM user_profiles WHERE mfa_backup_codes <> '[]'");
+  expect(rows).toEqual([]);
+});
