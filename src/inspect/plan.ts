@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import { recordTable } from '../connection';
 import type { Change } from '../declaration';
 import type { Direction } from '../program/program';
 import { type Look, looking } from './looking';
@@ -30,7 +31,12 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
   const { look, database, refusal, advice } = await looking(knex, change, direction);
   const said = (...kinds: string[]) => advice(...kinds).map(({ line }) => line);
   const { steps, notes, recorded, knexLock } = look;
-  const conflicts = [...said('conflict'), ...(refusal === null ? [] : [refusal])];
+  // Asked through Knex's client, which says why the migrator would refuse its record.
+  const { schemaName, tableName } = recordTable(knex.client.config);
+  const names = knex.select('name').from(tableName);
+  const asked = async () => void (await (schemaName ? names.withSchema(schemaName) : names));
+  const refused = look.recorded === null ? null : await asked().catch(({ message }: Error) => message);
+  const conflicts = [...said('conflict'), refused, refusal].flatMap((line) => line ?? []);
   const checks = direction === 'up' ? said('refusal', 'check') : [];
   const warnings = [...look.warnings, ...said('warning'), ...new Set(checks)];
   const [holders = null] = said('holder');

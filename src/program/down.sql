@@ -1,4 +1,5 @@
 --@ declare
+        later     pg_catalog.text[] := '{}'; -- steps behind the ALTER TABLE
         declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
@@ -45,14 +46,11 @@
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
               col, declared.value);
 --@ added
-            IF fill IS DISTINCT FROM wanted.value THEN
-              later := later || ARRAY[[format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col,
-                coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT')), NULL]];
-            END IF;
-            IF wanted.comment IS NOT NULL THEN
-              later := later || ARRAY[[format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col,
-                                              wanted.comment), NULL]];
-            END IF;
+            later := later || CASE WHEN fill IS DISTINCT FROM wanted.value THEN ARRAY[[
+                format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col,
+                       coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT')), NULL]] END
+              || CASE WHEN wanted.comment IS NOT NULL THEN ARRAY[[
+                format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col, wanted.comment), NULL]] END;
 --@ another type
             IF found.type <> wanted.type AND NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
@@ -110,6 +108,8 @@
               ELSE 'false' END, to_name, from_size,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
+--@ later
+        steps := steps || later;
 --@ may fail
               IF steps[i][2] = 'may fail' THEN
                 RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;

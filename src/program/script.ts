@@ -26,10 +26,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
       isUp
         ? `Adds the columns declared below, and brings those that are there to that shape, where no value is lost and
         no large table rewritten. Otherwise it refuses, and nothing has changed.${
-          rename
-            ? ` Where ${rename.from} and ${rename.to} both exist, values move where ${rename.to} is NULL and
-              ${rename.moveWhere} true.`
-            : ''
+          rename ? ` Where both names exist, values move into a NULL where ${rename.moveWhere} is true.` : ''
         }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
         stay, with their values. Without ${before} it changes nothing.`,
@@ -37,28 +34,30 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
     [
       'Run',
       run(direction),
-      `One statement, safe to repeat. All or nothing, but for NULLs of a large table, which are filled before. It
-      prints each statement that it has sent, or "nothing to do". psql ends with 0 when it is done, with 3 when it
-      was refused or gave up.`,
+      `One statement, safe to repeat. All or nothing, but for NULLs of a large table, filled before (with their
+      triggers). psql ends with 0 when it is done, with 3 when it was refused or gave up.`,
     ],
     [
       'Try',
-      `-c "SET table_change.dry = 'on'" before -f: it prints what it would send, locks and changes nothing, on a
-      standby too. -c BEGIN before -f, -c ROLLBACK behind it: it does all, with all locks, and takes it back.`,
+      `-c BEGIN -c "SET LOCAL table_change.dry = 'on'" before -f, -c ROLLBACK behind it (psql 9.6 or later): it prints
+      what it would send, locks and changes nothing, on a standby too. Without the SET: it does all, with all locks, and
+      takes it back.`,
     ],
     isUp ? ['Take back', run('down')] : ['Again', run('up')],
     [
       'Needs',
-      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role, with CREATE on its schema.
+      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser, who would run
+      its triggers as one), with CREATE on its schema.
       The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0" before -f. Before 11
       a default rewrites the table, and readers wait.`,
     ],
     [
       'Locks',
-      `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, and some 10
-      microseconds for each value that is moved, filled, archived or given back. To get there a try keeps nobody
-      waiting for more than ${policy.lockBudget / 1000} s: it ends, names who holds the table, and is repeated for ${policy.deadline / 1000} s. Behind the
-      lock one row is updated to itself, with its triggers, and undone: if that fails it refuses. A synchronous
+      `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, some 10
+      microseconds for each value that is moved, filled, archived or given back, and where a column becomes NOT NULL, both
+      names exist or columns go, one to three reads of the table. To get there a try keeps nobody
+      waiting for more than ${policy.lockBudget / 1000} s: it ends, names the holder, and is repeated for ${policy.deadline / 1000} s. Behind the
+      lock one row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses. A synchronous
       standby is waited for afterwards (synchronous_commit is local for the work). In a transaction of your own
       (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT, and nothing is there before.`,
     ],

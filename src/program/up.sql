@@ -13,6 +13,7 @@
 --@ wanted
           wanted := look.declared;
           fill := wanted.value;
+          to_type := CASE WHEN col = to_name THEN found.type ELSE to_type END;
           IF found.name IS NOT NULL THEN
             IF col = to_name OR found.special IS NOT NULL AND col = from_name THEN -- it keeps its type
               wanted.name := col;
@@ -24,12 +25,10 @@
             was := was || format('%I %s%s%s%s', found.name, found.type, found.collate_as,
                                  ' DEFAULT ' || found.value,
                                  CASE WHEN found.not_null AND NOT found.unproved THEN line END);
-            IF found.unproved THEN
-              notes := concat(notes, format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line,
-                                            found.name));
-            END IF;
-            notes := concat(notes, format(E';\nCOMMENT ON COLUMN %s.%I IS ', before.sql_name, found.name)
-                                   || quote_literal(found.comment));
+            notes := concat(notes, CASE WHEN found.unproved THEN
+              format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line, found.name) END,
+              format(E';\nCOMMENT ON COLUMN %s.%I IS ', before.sql_name, found.name)
+                || quote_literal(found.comment));
           END IF;
 --@ dropped
             -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
@@ -63,8 +62,6 @@
           END IF;
           IF has_from AND has_to THEN
             -- Values move only where none can fail to convert, there and back, and all can be read there.
-            SELECT format_type(atttypid, atttypmod) INTO to_type
-            FROM pg_attribute WHERE attrelid = target AND attname = to_name;
             IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
               OR from_type !~ '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$') THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '

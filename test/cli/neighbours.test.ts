@@ -112,7 +112,9 @@ describe("Knex's hooks", () => {
     ['all of them write to it', { beforeAll: write, beforeEach: write, afterEach: write, afterAll: write }],
     ['the first one locks it', { beforeAll: hook('SELECT * FROM user_profiles FOR UPDATE') }],
   ])("%s: the change is made in Knex's transaction", async (_, hooks) => {
-    expect(await works(hooks)).toContain('batch of Knex holds the table already: the change is made in its transaction.');
+    expect(await works(hooks)).toContain(
+      'batch of Knex holds the table already: the change is made in its transaction.',
+    );
   });
 
   test('one that comes after it sees the new columns', async () => {

@@ -149,7 +149,7 @@ beforeEach(async () => {
 });
 
 testWithTools('the statements of the page are those that would be sent', async () => {
-  const said = await rehearsed(`-c "SET table_change.dry = 'on'"`);
+  const said = await rehearsed(`-c BEGIN -c "SET LOCAL table_change.dry = 'on'"`, '-c ROLLBACK');
   const sent = said
     .replace(/^.* a dry run, as .*\n/m, '')
     .replace(/^psql:.* NOTICE: {2}/gm, '')

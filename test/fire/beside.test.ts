@@ -82,7 +82,7 @@ testWithPsql('VACUUM removes rows that are deleted while a script waits', async 
   await expectDone(await sent);
 });
 
-describe('twenty times there and back, while another session, again and again,', () => {
+describe('many times there and back, while another session, again and again,', () => {
   const pause = () => sleep(Math.random() * 400);
   const query = (statements: string) => (other: Client) => other.query(statements);
   const byPsql = async (url: string) => {
@@ -98,17 +98,20 @@ describe('twenty times there and back, while another session, again and again,',
   const byKnex = async (url: string) => {
     const knex = await knexFor(url);
     for (const way of ['latest', 'down'] as const) {
-      await knex.migrate[way]();
+      // A build that looks round in the moment in which Knex's transaction reads waits for its end, and we for the build.
+      await knex.migrate[way]().catch((error: Error) => {
+        expect(error.message).toContain('run the same command again');
+        return knex.migrate[way]();
+      });
       expect(await shapeOf(here().client)).toBe(way === 'latest' ? 'after' : 'before');
     }
     await knex.destroy();
   };
 
   testWithPsql.each<[string, (typeof byPsql)[], ...((other: Client) => Promise<unknown>)[]]>([
-    // Not by Knex: a build that looks round in the moment in which Knex's transaction reads waits for its end.
     [
       'builds an index concurrently',
-      [byPsql],
+      [byPsql, byKnex],
       query('CREATE INDEX CONCURRENTLY beside ON user_profiles (phone)'),
       query('DROP INDEX CONCURRENTLY beside'),
       pause,
@@ -129,7 +132,7 @@ describe('twenty times there and back, while another session, again and again,',
       for (; !isOver; rounds++) for (const step of work) await step(other);
     })();
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
-    for (let trial = 0; trial < 20; trial++) await routes[trial % routes.length]?.(url);
+    for (let trial = 0; trial < (isFull ? 40 : 20); trial++) await routes[trial % routes.length]?.(url);
     jest.restoreAllMocks();
     isOver = true;
     await busy;

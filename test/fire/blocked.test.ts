@@ -39,7 +39,7 @@ describe('the deadline', () => {
     expect(stderr.split('\n').slice(1)).toEqual([
       'user_profiles is in use: no ACCESS EXCLUSIVE lock in time',
       expect.stringMatching(
-        `^Held by pid ${pid}, user ${owner}, application 'nightly report', idle in transaction, transaction open for [3-9]\\.[0-9] s: SELECT count\\(\\*\\) FROM user_profiles WHERE phone = '\\.\\.\\.`,
+        `^Held by pid ${pid}, user ${owner}, application 'nightly report', idle in transaction, transaction open for [3-9]\\.[0-9] s: SELECT count\\(\\*\\) FROM user_profiles WHERE phone = \\.\\.\\.`,
       ),
       `To end what is in the way: SELECT pg_terminate_backend(${pid});`,
       expect.stringMatching(

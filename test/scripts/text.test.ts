@@ -90,7 +90,7 @@ describe.each(['up', 'down'] as const)('the script %s', (direction) => {
     };
     const found = (pattern: RegExp) =>
       lines.flatMap((line, i) => (pattern.test(line) ? [conditions(i)] : []));
-    expect(found(/^ *(COMMIT|ROLLBACK);/)).toHaveLength(5);
+    expect(found(/^ *(COMMIT|ROLLBACK);/)).toHaveLength(4);
     for (const ifs of found(/^ *(COMMIT|ROLLBACK);/)) expect(ifs.join()).toMatch(/\b(alone|fill_now)\b/);
     for (const ifs of found(/fill_now := true/)) expect(ifs.join()).toMatch(/\balone\b/);
     const alone =

@@ -59,7 +59,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   test('a NOT NULL column is added with a default, which goes afterwards, and never filled by an UPDATE', () => {
     expect(statements).toMatch(/'ADD COLUMN %I %s%s%s%s', [^;]*? ' DEFAULT ' \|\| fill, /);
     if (direction === 'down')
-      expect(statements).toMatch(/IF fill IS DISTINCT FROM wanted\.value THEN [^;]*'DROP DEFAULT'/);
+      expect(statements).toMatch(/WHEN fill IS DISTINCT FROM wanted\.value THEN [^;]*'DROP DEFAULT'/);
   });
 
   test('no write is tried, and no NULLs are filled before the lock', () => {

@@ -76,6 +76,19 @@ test.each([[], ['0016_create_orders.js']])('not recorded', async (...names) => {
   expect(verified.lines.join('\n')).toMatch(/^- not recorded by Knex: npx knex migrate:latest records it, /m);
 });
 
+test.each([
+  ['another project has recorded its own', '0016_create_orders.js', /MIGRATIONS_TABLE=/],
+  ['the name of a file', '0016_add_security_fields.js', /^UPDATE .*;$/m],
+])('plan foresees that Knex would refuse: %s', async (_, name, advice) => {
+  await knex.migrate.list();
+  await here().client.query(
+    `INSERT INTO knex_migrations (name, batch, migration_time) VALUES ('${name}', 1, now())`,
+  );
+  const [foreseen = ''] = (await plan(knex)).conflicts;
+  expect(foreseen).toMatch(advice);
+  await expect(knex.migrate.latest()).rejects.toThrow(foreseen);
+});
+
 test('hidden from this role', async () => {
   await record();
   await here().client.query('REVOKE SELECT ON knex_migrations FROM CURRENT_USER');
