@@ -71,10 +71,14 @@ const sockets = ['/var/run/postgresql', '/tmp'];
 /** Whatever looks like a configuration and is none is an error: it must not lead to the embedded server. */
 function sourceOf(env: Environment): Source | undefined {
   const names = Object.keys(env).filter((name) => env[name]);
+  const missing = settings.filter((setting) => !env[setting]);
+  // One letter is missing, too many or another one, or two have changed places.
+  const slips = new Map(
+    missing.flatMap((setting) => lessOne(setting).map((part) => [part, setting] as const)),
+  );
   for (const name of names) {
-    const meant =
-      !settings.includes(name) && settings.find((setting) => !env[setting] && isSlip(name, setting));
-    if (meant)
+    const meant = lessOne(name.toUpperCase()).flatMap((part) => slips.get(part) ?? [])[0];
+    if (meant && !settings.includes(name))
       throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
   }
   if (env['DATABASE_URL']) return 'URL';
@@ -95,11 +99,9 @@ const settings = honoured
   .flatMap((parameter) => [nameOf('DB', parameter), nameOf('PG', parameter)])
   .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE');
 
-/** Whether one letter is missing, too many or another one, or two have changed places. */
-function isSlip(name: string, setting: string): boolean {
-  if (Math.abs(name.length - setting.length) > 1) return false;
-  const less = (text: string) => Array.from(`${text} `, (_, i) => text.slice(0, i) + text.slice(i + 1));
-  return less(name.toUpperCase()).some((part) => less(setting).includes(part));
+/** A text without one of its letters, in turn, and the text itself. */
+function lessOne(text: string): string[] {
+  return Array.from(`${text} `, (_, i) => text.slice(0, i) + text.slice(i + 1));
 }
 
 function ownName(setting: string): string {

@@ -113,6 +113,15 @@ test('an earlier one writes to the table: pending trigger events, and constraint
   expect(await shapeOf(here().client)).toEqual(asDeclared);
 });
 
+test('a deferred constraint in a schema that the role may not use', async () => {
+  await here().admin.query(`CREATE SCHEMA theirs; CREATE TABLE theirs.one (id int PRIMARY KEY);
+    CREATE TABLE theirs.two (id int REFERENCES theirs.one DEFERRABLE INITIALLY DEFERRED)`);
+  migration('0015_locks', raw('LOCK TABLE user_profiles IN ACCESS SHARE MODE'));
+  await loadState(here().client, '0015');
+  await withKnex((knex) => knex.migrate.latest());
+  expect(await shapeOf(here().client)).toEqual(asDeclared);
+});
+
 test('a later one fails: the change stays, unrecorded, and the next latest goes on from there', async () => {
   await loadState(here().client, '0015');
   migration('0017_fails', raw('SELECT 1/0'));
