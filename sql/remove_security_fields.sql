@@ -1,6 +1,7 @@
 -- user_profiles: take back change 0016 (rendered by "npm run script")
 -- What      Brings the table back to the shape that add_security_fields.sql or Knex found. Columns that were
---           there stay, with their values. Without user_profiles_0016_before it changes nothing.
+--           there stay, with their values. Without user_profiles_0016_before it changes nothing. An
+--           application that needs the new columns fails again.
 -- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
 --           One statement, safe to repeat. All or nothing, but for NULLs of a large table, filled before
 --           (with their triggers). psql ends with 0 when it is done, with 3 when it was refused or gave up.

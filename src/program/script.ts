@@ -29,7 +29,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
           rename ? ` Where both names exist, values move into a NULL where ${rename.moveWhere} is true.` : ''
         }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
-        stay, with their values. Without ${before} it changes nothing.`,
+        stay, with their values. Without ${before} it changes nothing. An application that needs the new columns fails again.`,
     ],
     [
       'Run',
