@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Knex } from 'knex';
 import { UserError } from '../user-error';
-import { gathered, honoured, nameOf, type Source } from './parameters';
+import { type Environment, gathered, honoured, nameOf, type Source } from './parameters';
 import { tls } from './tls';
 
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment } from './parameters';
 
 /** What node-postgres takes, and Knex hands on: complete, so that the driver adds nothing of its own. */
 export interface ConnectionSettings extends Omit<Knex.PgConnectionConfig, 'types'> {

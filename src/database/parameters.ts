@@ -1,5 +1,6 @@
 import { UserError } from '../user-error';
-import type { Environment } from './connection';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where it is configured: DATABASE_URL, the application's names (DB_HOST, ...), libpq's variables (PGHOST, ...). */
 export type Source = 'URL' | 'DB' | 'PG';
