@@ -66,7 +66,7 @@ SELECT 'warning', old, format('%s people''s %I would move into %I and work again
          split_part(condition, '::pg_catalog.text <> ', 2), condition)
 FROM rename JOIN pg_attribute f ON f.attrelid = $1 AND f.attname = flag AND f.atttypid = 'bool'::regtype
 JOIN regexp_split_to_table($5, '\n') step ON position(format(' SET %I = %I::', new, old) IN step) > 0
-CROSS JOIN LATERAL rtrim(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ';') w (condition)
+CROSS JOIN LATERAL split_part(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ' /*', 1) w (condition)
 CROSS JOIN LATERAL (SELECT CASE WHEN has_table_privilege($1, 'SELECT') THEN substring(query_to_xml(format(
   'SELECT count(*) AS n FROM %s %s', $1::regclass, condition), false, false, '')::text FROM '<n>(\d+)') END) c (n)
 WHERE n <> '0'

@@ -42,11 +42,7 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
     // From 12 on the server would compile so long a query for seconds; before 11 it has no such setting.
     await connection.query(`SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget};
       SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'`);
-    const values = [
-      ...Object.values(rows[0]),
-      JSON.stringify({ ...change, role }),
-      steps.join('\n').replace(/ \/\*.*?\*\//g, ''),
-    ];
+    const values = [...Object.values(rows[0]), JSON.stringify({ ...change, role }), steps.join('\n')];
     const found = await connection.query<{ kind: string; name: string; line: string | null }>(advice, values);
     const lines = found.rows.flatMap(({ line, ...about }) => (line === null ? [] : [{ ...about, line }]));
     const [record, lock] = ['record', 'lock'].map(

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { embeddedCluster } from '../../src/database/embedded';
@@ -44,22 +44,6 @@ export async function startStandby(prepare: (url: string) => Promise<void>): Pro
   if (major >= 12) writeFileSync(join(data, 'standby.signal'), '');
   else writeFileSync(join(data, 'recovery.conf'), "standby_mode = 'on'\n", { mode: 0o644 });
   return startTestServer(primary.cluster);
-}
-
-/** A server that has TLS, with test/fixtures/server.crt, and lets nobody but its superuser in without. */
-export async function startTlsServer(): Promise<TestServer> {
-  const server = await startTestServer();
-  const { data } = server.cluster;
-  const { uid, gid } = statSync(data);
-  for (const file of ['server.crt', 'server.key']) {
-    copyFileSync(join(__dirname, '../fixtures', file), join(data, file));
-    chmodSync(join(data, file), 0o600);
-    chownSync(join(data, file), uid, gid);
-  }
-  const rules = ['host all postgres all scram-sha-256', 'hostssl all all all scram-sha-256'];
-  writeFileSync(join(data, 'pg_hba.conf'), `${rules.join('\n')}\n`);
-  stop(server.cluster);
-  return startTestServer({ ...server.cluster, settings: { ...server.cluster.settings, ssl: 'on' } });
 }
 
 export function removeServer(cluster: Cluster): void {
