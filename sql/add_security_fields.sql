@@ -101,7 +101,11 @@ DECLARE
   tries     integer := 0;
   holder    pg_catalog.record;
   is_vacuum boolean := false; -- an autovacuum is among them
-  fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name, value, name as found
+  fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name as found, value
+  fill_by   pg_catalog.text; -- statement
+  batches   pg_catalog.text[]; -- of rows that are filled before the lock,
+  filled    integer; -- and how many of them are
+  is_filled boolean := false; -- NULL: some have come since, or it failed
   steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
   left_over pg_catalog.text[]; -- steps that may fail, and did
   said      pg_catalog.text[];
@@ -110,15 +114,12 @@ DECLARE
   doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
   applies   boolean;
-  batches   pg_catalog.text[]; -- of rows to fill
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   is_known  boolean := false; -- it fails without the change as well
   is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
-  fill_now  boolean;
-  is_filled boolean := false; -- before the lock; NULL: some have come since
 
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
@@ -205,14 +206,28 @@ BEGIN
     END IF;
     failure := NULL;
     doing := NULL;
-    fill_now := false;
     is_work := false;
     said := '{}';
     left_over := '{}';
     locked := '{}';
 
-    <<try>>
     BEGIN
+      -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
+      IF filled < cardinality(batches) THEN
+        lock_mode := 'ROW EXCLUSIVE';
+        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
+        asked := clock_timestamp();
+        PERFORM set_config('search_path', path, true);
+        EXECUTE fill_by USING batches[filled + 1];
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        filled := filled + 1;
+        IF filled = cardinality(batches) THEN
+          RAISE NOTICE '% (% rows at a time, while everybody works on)', fill_by, batch;
+          is_filled := true;
+          started := clock_timestamp();
+        END IF;
+        CONTINUE tries;
+      END IF;
       LOOP
         -- 1. The table, and its key: the primary key; where children inherit, with the table of the row.
         PERFORM set_config('search_path', found_path, true);
@@ -473,7 +488,7 @@ BEGIN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
+            fills := fills || ARRAY[[quote_ident(found.name), fill]];
           END IF;
         END LOOP;
         gone := gone || giver;
@@ -578,12 +593,14 @@ BEGIN
               archive.sql_name, detail, this.sql_name, this.key, archive.closing, line) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
-        steps := steps || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
-          format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END;
-        FOR i IN 1 .. CASE WHEN is_filled THEN 0 ELSE cardinality(fills) / 3 END LOOP
-          steps := steps || ARRAY[[format('UPDATE %s SET %s = %s WHERE %2$s IS NULL', this.sql_name,
-                                          fills[i][1], fills[i][2]), NULL]];
-        END LOOP;
+        SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
+               string_agg(format('%s IS NULL', fills[i][1]), ' OR ')
+        INTO detail, line FROM generate_subscripts(fills, 1) i;
+        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
+        steps := steps
+          || CASE WHEN fills <> '{}' AND is_filled IS NOT TRUE THEN ARRAY[[fill_by || line, NULL]] END
+          || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
+            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END;
         steps := steps || CASE WHEN clauses <> '{}' THEN ARRAY[[
           format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
         steps := steps || CASE WHEN sets <> '{}' THEN ARRAY[
@@ -609,11 +626,16 @@ BEGIN
           WHEN atthasdef THEN coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''
           WHEN attnotnull THEN coalesce(to_jsonb(a) ->> 'attidentity', '') = 'a' ELSE false END;
         IF pass = 1 AND steps <> '{}' THEN
-          -- NULLs of a large table are filled before the lock, in transactions of their own.
           IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)
             AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
-            fill_now := true;
-            EXIT try;
+            EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
+              'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
+              this.sql_name, line, batch) INTO batches;
+            filled := 0;
+            is_filled := batches = '{}';
+            fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
+                              fill_by, line);
+            CONTINUE tries;
           END IF;
           is_work := true;
           IF this.is_forced THEN -- row-level security would hide rows from us
@@ -753,11 +775,6 @@ BEGIN
       EXIT tries;
     EXCEPTION
       WHEN SQLSTATE 'TC001' THEN NULL;
-      WHEN not_null_violation THEN
-        IF is_filled IS NOT TRUE THEN
-          RAISE;
-        END IF;
-        is_filled := NULL;
       WHEN lock_not_available OR deadlock_detected OR internal_error THEN
         -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
         IF SQLSTATE = 'XX000'
@@ -767,47 +784,15 @@ BEGIN
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
+      WHEN OTHERS THEN
+        -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
+        IF (is_filled AND SQLSTATE = '23502' OR filled < cardinality(batches)) IS NOT TRUE THEN
+          RAISE;
+        END IF;
+        is_filled := NULL;
+        filled := cardinality(batches);
     END;
 
-    IF fill_now THEN
-      COMMIT;
-      SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-      lock_mode := 'ROW EXCLUSIVE';
-      <<filling>>
-      FOR i IN 1 .. pg_catalog.array_length(fills, 1) LOOP
-        doing := pg_catalog.format('UPDATE %s SET %s = %s WHERE ctid OPERATOR(pg_catalog.=) '
-          'ANY ($1::pg_catalog.tid[]) AND %2$s IS NULL', this.sql_name, fills[i][3], fills[i][2]);
-        batches := NULL;
-        FOR n IN 0 .. 2147483646 LOOP -- 0: they are read, all at once
-          EXIT WHEN n OPERATOR(pg_catalog.>) pg_catalog.cardinality(batches);
-          asked := pg_catalog.clock_timestamp();
-          BEGIN
-            SET LOCAL lock_timeout = '200ms';
-            PERFORM pg_catalog.set_config('search_path', path, true);
-            IF n OPERATOR(pg_catalog.>) 0 THEN
-              EXECUTE doing USING batches[n];
-            ELSE
-              EXECUTE pg_catalog.format(
-                'SELECT coalesce(pg_catalog.array_agg(rows::pg_catalog.text), ''{}'') FROM ('
-                'SELECT pg_catalog.array_agg(ctid) AS rows FROM ('
-                'SELECT ctid, pg_catalog.row_number() OVER () AS n FROM %s WHERE %s IS NULL) r '
-                'GROUP BY n OPERATOR(pg_catalog./) %s) b', this.sql_name, fills[i][3], batch) INTO batches;
-            END IF;
-          EXCEPTION
-            WHEN lock_not_available OR deadlock_detected THEN
-              failure := pg_catalog.format('%s is in use: no %s lock in time', table_name, lock_mode);
-            WHEN OTHERS THEN batches := '{}'; -- what stands in the way is met again, behind the lock
-          END;
-          COMMIT;
-          SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-          EXIT filling WHEN failure IS NOT NULL;
-        END LOOP;
-        RAISE NOTICE '% (% rows at a time, while everybody works on)', doing, batch;
-      END LOOP;
-      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-      is_filled := failure IS NULL;
-      started := CASE WHEN is_filled THEN clock_timestamp() ELSE started END;
-    END IF;
     IF failure IS NOT NULL THEN
       OPEN holders; FETCH holders INTO holder; CLOSE holders;
       is_vacuum := holder.is_vacuum;

@@ -80,7 +80,7 @@
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
               clauses := clauses || line;
-              fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
+              fills := fills || ARRAY[[quote_ident(found.name), fill]];
             ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
               later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;

@@ -53,7 +53,7 @@
 --@ not null
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || ARRAY[[quote_ident(col), fill, quote_ident(found.name)]];
+            fills := fills || ARRAY[[quote_ident(found.name), fill]];
 --@ refused
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '

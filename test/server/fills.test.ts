@@ -23,7 +23,7 @@ test.each(['up()', 'script'])('many, in batches: %s', async (route) => {
   else said.push(...(await migrate(url, 'up', filling)));
   // Before 11 a DO cannot COMMIT: there they are filled behind the lock.
   const way = serverVersion < 11 ? '\\d+ rows' : '2000 rows at a time, while everybody works on';
-  const fill = `^UPDATE public\\.user_profiles SET phone = 'none' WHERE .*phone IS NULL \\(${way}\\)$`;
+  const fill = `^UPDATE public\\.user_profiles SET phone = coalesce\\(phone, 'none'\\) WHERE .*phone IS NULL\\)? \\(${way}\\)$`;
   expect(said).toContainEqual(expect.stringMatching(new RegExp(fill)));
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
   expect(rowCount).toBeGreaterThan(people - 21);

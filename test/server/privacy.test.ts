@@ -198,7 +198,7 @@ describe('row-level security hides no row, and is afterwards as before', () => {
     const said = await functions.up(here());
     output.push(...said);
     expect(said).toContain(
-      'UPDATE public.user_profiles SET email_verified = false WHERE email_verified IS NULL (20 rows)',
+      'UPDATE public.user_profiles SET email_verified = coalesce(email_verified, false) WHERE email_verified IS NULL (20 rows)',
     );
     expect(said.filter((line) => line.includes('ROW LEVEL SECURITY'))).toEqual([]);
     expect(await security()).toEqual(forced);
