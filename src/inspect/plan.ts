@@ -2,8 +2,7 @@ import type { Knex } from 'knex';
 import { recordTable } from '../connection';
 import type { Change } from '../declaration';
 import type { Direction } from '../program/program';
-import { type Look, looking } from './looking';
-import { recordedTooEarly } from './record';
+import { type Look, looking, recordedTooEarly } from './looking';
 
 /** What would be done. */
 export interface Plan extends Look {

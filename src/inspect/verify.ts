@@ -1,8 +1,7 @@
 import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { tableName } from '../program/program';
-import { type Look, looking } from './looking';
-import { recordedTooEarly } from './record';
+import { type Look, looking, recordedTooEarly } from './looking';
 
 /** How the table compares with the declaration. */
 export interface Verification {

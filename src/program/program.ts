@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { escapeIdentifier } from 'pg';
 import type { Change } from '../declaration';
 import { policy } from './policy';
-import { name } from './text';
 
 /** Which way: `up` makes the change, `down` takes it back. */
 export type Direction = 'up' | 'down';
@@ -18,8 +18,10 @@ export interface Options {
 }
 
 /** What the table is called in a statement: an unqualified name is looked up on the role's search_path. */
-export function tableName(change: Change): string {
-  return (change.schema === undefined ? '' : `${name(change.schema)}.`) + name(change.table);
+export function tableName({ schema, table }: Change): string {
+  // Quoted only where it must be, so that the script reads like one made by hand.
+  const quoted = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : escapeIdentifier(name));
+  return [schema, table].flatMap((name) => (name === undefined ? [] : quoted(name))).join('.');
 }
 
 /** The program, one DO statement: frame.sql, with the parts that up.sql or down.sql has for it. */
@@ -31,14 +33,10 @@ export function program(change: Change, direction: Direction, options: Options =
     dry: options.dry ?? 'NULL',
     declaration: declarationOf(change, direction),
   };
-  const parts = new Map(
-    read(direction)
-      .split(/^--@ /m)
-      .slice(1)
-      .map((part) => [part.slice(0, part.indexOf('\n')), part.slice(part.indexOf('\n') + 1)] as const),
-  );
+  // Names and sections in turn; before them is nothing, which is what a name that is not there stands for.
+  const parts = read(direction).split(/^--@ (.*)\n/m);
   return read('frame')
-    .replace(/^--@ (.*)\n/gm, (_, part: string) => parts.get(part) ?? '')
+    .replace(/^--@ (.*)\n/gm, (_, part: string) => parts[parts.indexOf(part) + 1] ?? '')
     .replace(/\{\{(\w+)\}\}/g, (_, key: string) => String(values[key]));
 }
 
