@@ -47,25 +47,8 @@ export interface Declaration {
   readonly rename?: Rename;
 }
 
-/** A column as the program compares it: `type` in the words of `format_type()`. */
-export interface DeclaredColumn {
-  readonly name: string;
-  readonly type: string;
-  readonly notNull: boolean;
-  readonly default: string | undefined;
-}
-
 /** A declaration that has been checked. */
-export interface Change extends Omit<Declaration, 'add'> {
-  readonly columns: readonly DeclaredColumn[];
-  /** The tables of ours beside the changed one. */
-  readonly before: string;
-  readonly upArchive: string;
-  readonly downArchive: string;
-}
-
-// PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
-const LONGEST_NAME = 63;
+export type Change = Readonly<ReturnType<typeof checked>>;
 
 // What people write, where format_type() prints another name (PostgreSQL manual, "Data Types", table 8.1).
 const SYNONYMS: Readonly<Record<string, string>> = {
@@ -76,14 +59,14 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   timestamp: 'timestamp without time zone',
 };
 const TYPES =
-  'boolean,smallint,integer,bigint,numeric,double precision,text,character varying,json,jsonb,uuid,inet,bytea,' +
-  'date,timestamp with time zone,timestamp without time zone';
+  'boolean, smallint, integer, bigint, numeric, double precision, text, character varying, json, jsonb, uuid, inet, ' +
+  'bytea, date, timestamp with time zone, timestamp without time zone';
 
 /** `varchar(255)` to `character varying(255)`; undefined for a type that is not known here. */
 function canonicalType(written: string): string | undefined {
   const [, name = '', length, scale] = /^([a-z ]+?) *(?:\(([0-9]+)(?:, *([0-9]+))?\))?$/.exec(written) ?? [];
   const canonical = SYNONYMS[name] ?? name;
-  if (!TYPES.split(',').includes(canonical)) return undefined;
+  if (!TYPES.split(', ').includes(canonical)) return undefined;
   if (length === undefined) return canonical;
   if (canonical === 'numeric') return `numeric(${length},${scale ?? 0})`;
   return canonical === 'character varying' && scale === undefined ? `${canonical}(${length})` : undefined;
@@ -94,8 +77,7 @@ function canonicalType(written: string): string | undefined {
  *
  * @throws UserError with everything that is wrong in it, a line each.
  */
-export function checked(declaration: Declaration): Change {
-  const { add, ...rest } = declaration;
+export function checked({ add, ...rest }: Declaration) {
   const { id, table, rename, knex } = rest;
   const mistakes: string[] = [];
   const names = [...Object.keys(add), ...(rename ? [rename.from, rename.to] : [])];
@@ -103,45 +85,33 @@ export function checked(declaration: Declaration): Change {
   if (!/^[0-9a-z_]+$/.test(id)) mistakes.push(`id "${id}": digits, small letters and _ only`);
   if (names.length === 0) mistakes.push('nothing is declared: give add, rename or both');
   for (const name of [...names, table, `${table}_${id}_down_archive`]) {
-    if (name === '' || Buffer.byteLength(name) > LONGEST_NAME) {
-      mistakes.push(
-        `the name "${name}" has ${Buffer.byteLength(name)} bytes: 1 to ${LONGEST_NAME} are possible`,
-      );
-    }
+    const bytes = Buffer.byteLength(name);
+    // PostgreSQL cuts a longer name without a word (NAMEDATALEN, "Identifiers and Key Words" in its manual).
+    if (bytes < 1 || bytes > 63) mistakes.push(`the name "${name}" has ${bytes} bytes: 1 to 63 are possible`);
   }
-  for (const name of new Set(names.filter((name, i) => names.indexOf(name) !== i))) {
+  for (const name of new Set(names.filter((name, i) => names.indexOf(name) !== i)))
     mistakes.push(`"${name}" is declared twice: a column is either added or renamed, once`);
-  }
-  if (rename && names.includes(rename.moveWhere)) {
+  if (rename && names.includes(rename.moveWhere))
     mistakes.push(`moveWhere "${rename.moveWhere}" is part of the change itself: name a column that stays`);
-  }
-
-  if (knex && !(knex.endsWith ?? knex.migration)) {
+  if (knex && !(knex.endsWith ?? knex.migration))
     mistakes.push('knex.endsWith, or knex.migration, is empty: every migration ends like that');
-  }
 
-  const columns = Object.entries(add).map(([name, column]): DeclaredColumn => {
-    const type = canonicalType(column.type);
-    if (type === undefined) {
-      mistakes.push(
-        `"${name}" has the unknown type "${column.type}": known are ${TYPES.replaceAll(',', ', ')}`,
-      );
-    }
-    if (column.notNull === true && column.default === undefined) {
+  const columns = Object.entries(add).map(([name, { type: written, notNull = false, default: value }]) => {
+    const type = canonicalType(written);
+    if (!type) mistakes.push(`"${name}" has the unknown type "${written}": known are ${TYPES}`);
+    if (notNull && value === undefined)
       mistakes.push(`"${name}" is NOT NULL without a default: the rows that are there would have no value`);
-    }
-    return { name, type: type ?? column.type, notNull: column.notNull ?? false, default: column.default };
+    return { name, type, notNull, default: value };
   });
-  if (rename && canonicalType(rename.type) === undefined) {
+  if (rename && !canonicalType(rename.type))
     mistakes.push(`"${rename.to}" has the unknown type "${rename.type}"`);
-  }
 
-  if (mistakes.length > 0) {
+  if (mistakes.length > 0)
     throw new UserError([`The change ${id} to ${table} is declared wrongly:`, ...mistakes].join('\n- '));
-  }
   return {
     ...rest,
     columns,
+    // The tables of ours beside the changed one.
     before: `${table}_${id}_before`,
     upArchive: `${table}_${id}_up_archive`,
     downArchive: `${table}_${id}_down_archive`,
