@@ -14,18 +14,12 @@ export interface KnexClient {
 }
 
 /** Where Knex keeps its record, as configured; its lock is in the table of that name with _lock behind it. */
-export function recordTable({ migrations }: Knex.Config): {
-  schemaName: string | undefined;
-  tableName: string;
-} {
+export function recordTable({ migrations }: Knex.Config) {
   return { schemaName: migrations?.schemaName, tableName: migrations?.tableName ?? 'knex_migrations' };
 }
 
 /** Runs `work` on the driver's connection under this Knex: its transaction's, or one of its pool. */
-export async function withConnection<T>(
-  knex: Knex,
-  work: (connection: Connection) => Promise<T>,
-): Promise<T> {
+export async function withConnection<T>(knex: Knex, work: (connection: Connection) => Promise<T>) {
   const client: KnexClient = knex.client;
   const connection = await client.acquireConnection();
   try {
@@ -42,11 +36,7 @@ export async function undone<R>(knex: Knex, work: (connection: Connection) => Pr
     : ['BEGIN ISOLATION LEVEL READ COMMITTED', 'ROLLBACK'];
   return withConnection(knex, async (connection) => {
     await connection.query(begin);
-    try {
-      return await work(connection);
-    } finally {
-      await connection.query(end).catch(() => undefined);
-    }
+    return work(connection).finally(() => connection.query(end).catch(() => undefined));
   }).catch((error) => {
     throw explained(error);
   });

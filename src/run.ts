@@ -4,14 +4,11 @@ import { type DatabaseError, escapeLiteral, type Pool } from 'pg';
 import { type Connection, explained, type KnexClient, withConnection } from './connection';
 import type { Change } from './declaration';
 import { policy } from './program/policy';
-import { type Direction, type Options, program, tableName } from './program/program';
+import { type Direction, program, tableName } from './program/program';
 import { UserError } from './user-error';
 
-/** What a run takes from outside. */
-export interface Surroundings extends Options {
-  /** Shows one line to the user. */
-  readonly report: (line: string) => void;
-}
+/** What a run takes from outside; `report` shows one line to the user. */
+export type Surroundings = ReturnType<typeof surroundings>;
 
 /**
  * As configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds,
@@ -19,16 +16,15 @@ export interface Surroundings extends Options {
  *
  * @throws UserError where the deadline is no number
  */
-export function surroundings(env: NodeJS.ProcessEnv = process.env): Surroundings {
+export function surroundings(env: NodeJS.ProcessEnv = process.env) {
   const seconds = env['MIGRATION_LOCK_DEADLINE'] || policy.deadline / 1000;
   // Neither a negative number, nor infinity, nor one that is written with an e.
-  if (!/^\d{1,9}(\.\d+)?$/.test(String(seconds))) {
+  if (!/^\d{1,9}(\.\d+)?$/.test(String(seconds)))
     throw new UserError(
       `MIGRATION_LOCK_DEADLINE is "${seconds}". It is a number of seconds, for example 600.`,
     );
-  }
   return {
-    report: env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log,
+    report: (line: string) => (env['MIGRATION_QUIET'] === '1' ? undefined : console.log(line)),
     deadline: Number(seconds) * 1000,
     ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
     // A pooler may have handed on somebody's table_change.dry.
@@ -53,7 +49,7 @@ export async function run(
   around: Surroundings = surroundings(),
 ): Promise<void> {
   const heard = interruption();
-  const own = ownClient(knex);
+  const own = ownClient(knex.client);
   // Opened while the first connection still looks; of an external pool that is used up it would be waited for in vain.
   const { config }: KnexClient = knex.client;
   const { totalCount = 0, idleCount = 0, options } = (config.connectionPool ?? {}) as Partial<Pool>;
@@ -89,24 +85,17 @@ export async function run(
   }
 }
 
-/** The first SIGINT or SIGTERM that comes, and what it does then. A second one ends the process. */
-interface Interruption {
-  signal: NodeJS.Signals | undefined;
-  act: () => void;
-  readonly stopListening: () => void;
-}
-
-/** Begins to listen. */
-function interruption(): Interruption {
+/** The first SIGINT or SIGTERM from now on, and what it does then. A second one ends the process. */
+function interruption() {
+  const heard = {
+    signal: undefined as NodeJS.Signals | undefined,
+    act: (): void => undefined,
+    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
+  };
   const onSignal = (signal: NodeJS.Signals) => {
     heard.signal = signal;
     heard.stopListening();
     heard.act();
-  };
-  const heard: Interruption = {
-    signal: undefined,
-    act: () => undefined,
-    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   return heard;
@@ -127,7 +116,7 @@ export async function send(
   batch: Connection,
   statements: string,
   report: (line: string) => void,
-  left = notBegun,
+  left: string,
   heard = interruption(),
 ): Promise<void> {
   const ended = (why: string) =>
@@ -165,18 +154,17 @@ export async function send(
 function cancel({ host, port, processID, secretKey }: Connection): void {
   const request = Buffer.alloc(16);
   for (const [i, value] of [16, 80877102, processID, secretKey].entries()) request.writeInt32BE(value, i * 4);
-  const socket = host.startsWith('/')
-    ? createConnection(`${host}/.s.PGSQL.${port}`)
-    : createConnection(port, host);
-  socket.on('error', () => undefined).end(request);
+  const server = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
+  createConnection(server)
+    .on('error', () => undefined)
+    .end(request);
 }
 
 /**
  * A client of the same make and configuration (search path, TLS, afterCreate), with one connection of its own. Knex asks
  * it for the version, which a pooler that has no second connection to the server does not answer.
  */
-function ownClient(knex: Knex): KnexClient {
-  const { config, constructor: Client }: KnexClient = knex.client;
+function ownClient({ config, constructor: Client }: KnexClient): KnexClient {
   const limit = policy.secondConnection;
   return new Client({
     ...config,

@@ -8,7 +8,7 @@ import { policy } from './policy';
 export type Direction = 'up' | 'down';
 
 /** What the caller may choose; a reader of a script changes it at its top. */
-export interface Options {
+interface Options {
   /** How long new tries are begun, in milliseconds. */
   readonly deadline?: number;
   /** To go on although a trigger would fail. */
@@ -26,13 +26,9 @@ export function tableName({ schema, table }: Change): string {
 
 /** The program, one DO statement: frame.sql, with the parts that up.sql or down.sql has for it. */
 export function program(change: Change, direction: Direction, options: Options = {}): string {
-  const values: Readonly<Record<string, unknown>> = {
-    ...policy,
-    deadline: (options.deadline ?? policy.deadline) / 1000,
-    ignoreDependents: options.ignoreDependents ?? false,
-    dry: options.dry ?? 'NULL',
-    declaration: declarationOf(change, direction),
-  };
+  const { deadline, ...others } = { ...policy, ignoreDependents: false, dry: 'NULL', ...options };
+  const declaration = declarationOf(change, direction);
+  const values: Readonly<Record<string, unknown>> = { ...others, deadline: deadline / 1000, declaration };
   // Names and sections in turn; before them is nothing, which is what a name that is not there stands for.
   const parts = read(direction).split(/^--@ (.*)\n/m);
   return read('frame')

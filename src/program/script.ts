@@ -7,10 +7,6 @@ export type ScriptNames = Readonly<Record<Direction, string>>;
 
 /** The program as an SQL file: one statement, for psql, a GUI or any driver, without meta-commands and variables. */
 export function script(change: Change, direction: Direction, names: ScriptNames): string {
-  return `${header(change, direction, names)}\n${program(change, direction)}`;
-}
-
-function header(change: Change, direction: Direction, names: ScriptNames): string {
   const { columns, rename, id, why, before, upArchive, downArchive, knex, django } = change;
   const table = tableName(change);
   const isUp = direction === 'up';
@@ -88,6 +84,7 @@ function header(change: Change, direction: Direction, names: ScriptNames): strin
   return [
     `-- ${table}: ${isUp ? what : `take back change ${id}`} (rendered by "npm run script")`,
     ...paragraphs.flatMap(paragraph),
+    program(change, direction),
   ].join('\n');
 }
 
