@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import type { Knex } from 'knex';
 import { UserError } from '../user-error';
 import { type Environment, gathered, honoured, nameOf, type Source } from './parameters';
 import { tls } from './tls';
@@ -8,12 +7,7 @@ import { tls } from './tls';
 export type { Environment } from './parameters';
 
 /** What node-postgres takes, and Knex hands on: complete, so that the driver adds nothing of its own. */
-export interface ConnectionSettings extends Omit<Knex.PgConnectionConfig, 'types'> {
-  readonly sslnegotiation: 'postgres' | 'direct';
-  readonly fallback_application_name: string;
-  /** What one of libpq's parameters is called where it is, or would be, configured: DB_HOST, or "host in DATABASE_URL". */
-  readonly called: (parameter: string) => string;
-}
+export type ConnectionSettings = NonNullable<ReturnType<typeof connectionFrom>>;
 
 /**
  * Where the environment says that the database is; the first of these that is there counts:
@@ -23,7 +17,7 @@ export interface ConnectionSettings extends Omit<Knex.PgConnectionConfig, 'types
  * @returns undefined where nothing is configured
  * @throws UserError, which never shows the password
  */
-export function connectionFrom(env: Environment): ConnectionSettings | undefined {
+export function connectionFrom(env: Environment) {
   const source = sourceOf(env);
   if (!source) return undefined;
   const given = gathered(env, source);
@@ -61,6 +55,7 @@ export function connectionFrom(env: Environment): ConnectionSettings | undefined
     // Without them a server that is gone without a word is waited for without end.
     keepAlive: value('keepalives') !== '0',
     keepAliveInitialDelayMillis: number('keepalives_idle', 10) * 1000,
+    /** What one of libpq's parameters is called where it is, or would be, configured: DB_HOST, or "host in DATABASE_URL". */
     called,
   };
 }
@@ -72,13 +67,11 @@ const sockets = ['/var/run/postgresql', '/tmp'];
 function sourceOf(env: Environment): Source | undefined {
   const names = Object.keys(env).filter((name) => env[name]);
   const missing = settings.filter((setting) => !env[setting]);
-  // One letter is missing, too many or another one, or two have changed places.
-  const slips = new Map(
-    missing.flatMap((setting) => lessOne(setting).map((part) => [part, setting] as const)),
-  );
-  for (const name of names) {
-    const meant = lessOne(name.toUpperCase()).flatMap((part) => slips.get(part) ?? [])[0];
-    if (meant && !settings.includes(name))
+  for (const name of names.filter((name) => !settings.includes(name))) {
+    // One letter is missing, too many or another one, or two have changed places.
+    const parts = lessOne(name.toUpperCase());
+    const meant = missing.find((setting) => lessOne(setting).some((part) => parts.includes(part)));
+    if (meant)
       throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
   }
   if (env['DATABASE_URL']) return 'URL';
@@ -115,9 +108,7 @@ function ownName(setting: string): string {
 
 /** The driver would read ~/.pgpass itself, with a warning that it will not for much longer. */
 async function passwordFile(asked?: { host: string }): Promise<string> {
-  const { default: pgpass } = await import('pgpass');
   // As to libpq, a socket in its own folder is localhost.
   const host = sockets.includes(asked?.host ?? '') ? 'localhost' : asked?.host;
-  // node-postgres takes undefined, too, and its types do not know.
-  return new Promise((resolve) => pgpass({ ...asked, host }, (password) => resolve(password as string)));
+  return new Promise((resolve) => require('pgpass')({ ...asked, host }, resolve));
 }

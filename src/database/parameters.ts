@@ -5,12 +5,6 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Where it is configured: DATABASE_URL, the application's names (DB_HOST, ...), libpq's variables (PGHOST, ...). */
 export type Source = 'URL' | 'DB' | 'PG';
 
-interface Given {
-  readonly value: string;
-  /** What the user's configuration calls it. */
-  readonly name: string;
-}
-
 /** libpq's parameters (PostgreSQL manual, "Parameter Key Words") that are honoured. */
 export const honoured = (
   'host port dbname user password options application_name fallback_application_name connect_timeout ' +
@@ -56,21 +50,15 @@ const irregular = new Map([
 ]);
 
 /**
- * libpq's parameters by name: those of the source, then TLS by DB_SSLMODE and DB_SSLROOTCERT, then libpq's variables.
+ * libpq's parameters, those of the source, then TLS by DB_SSLMODE and DB_SSLROOTCERT, then libpq's variables: the value of
+ * each, and the name that the user's configuration has for it.
  *
  * @throws UserError that names the parameter which cannot be honoured
  */
-export function gathered(env: Environment, source: Source): ReadonlyMap<string, Given> {
-  const from = (place: Source, parameters: readonly string[]) =>
-    parameters.map((parameter) => [parameter, env[nameOf(place, parameter)] || undefined, place] as const);
-  const url = source === 'URL' ? parametersOf(env['DATABASE_URL'] ?? '') : [];
-  const given = new Map<string, Given>();
-  for (const [parameter, value, place] of [
-    ...Array.from(url, ([parameter, value]) => [parameter, value, source] as const),
-    ...from('DB', source === 'DB' ? honoured : ['sslmode', 'sslrootcert']),
-    ...from('PG', [...honoured, ...others]),
-  ]) {
-    if (value === undefined || given.has(parameter)) continue;
+export function gathered(env: Environment, source: Source) {
+  const given = new Map<string, { value: string; name: string }>();
+  const take = (place: Source, parameter: string, value = env[nameOf(place, parameter)] || undefined) => {
+    if (value === undefined || given.has(parameter)) return;
     const name = nameOf(place, parameter);
     if (!value) throw new UserError(`${name} is empty. Give it a value, or take it out.`);
     if (!honoured.includes(parameter) && !harmless.some((pair) => pair.test(`${parameter}=${value}`))) {
@@ -78,7 +66,11 @@ export function gathered(env: Environment, source: Source): ReadonlyMap<string, 
       throw new UserError(`${name} cannot be honoured as it is: take it out. ${advice}`.trimEnd());
     }
     given.set(parameter, { value, name });
-  }
+  };
+  const url = source === 'URL' ? parametersOf(env['DATABASE_URL'] ?? '') : [];
+  for (const [parameter, value] of url) take('URL', parameter, value);
+  for (const parameter of source === 'DB' ? honoured : ['sslmode', 'sslrootcert']) take('DB', parameter);
+  for (const parameter of [...honoured, ...others]) take('PG', parameter);
   return given;
 }
 
@@ -88,19 +80,17 @@ const uri =
 
 function parametersOf(url: string): ReadonlyMap<string, string> {
   const [isUri, user, password, host, port, dbname, query = ''] = uri.exec(url) ?? [];
+  const parts = { user, password, host: host?.replace(/^\[(.*)\]$/, '$1'), port, dbname };
+  const pairs = [
+    ...Object.entries(parts).filter(([, text]) => text),
+    // As libpq does for the sake of JDBC.
+    ...Array.from(query.matchAll(/(\w+)=([^&]*)/g), ([pair, name, text]) =>
+      pair === 'ssl=true' ? ['sslmode', 'require'] : [name, text],
+    ),
+  ];
   try {
     if (isUri === undefined) throw new URIError();
-    const parts = { user, password, host: host?.replace(/^\[(.*)\]$/, '$1'), port, dbname };
-    const named = query.matchAll(/(\w+)=([^&]*)/g);
-    return new Map([
-      ...Object.entries(parts).flatMap(([name, text]) =>
-        text ? [[name, decodeURIComponent(text)] as const] : [],
-      ),
-      // As libpq does for the sake of JDBC.
-      ...Array.from(named, ([pair, name = '', text = '']) =>
-        pair === 'ssl=true' ? (['sslmode', 'require'] as const) : ([name, decodeURIComponent(text)] as const),
-      ),
-    ]);
+    return new Map(pairs.map(([name = '', text = '']) => [name, decodeURIComponent(text)]));
   } catch {
     // The error would show the password.
     throw new UserError(
