@@ -1,15 +1,11 @@
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { Client, type ClientConfig } from 'pg';
 import { DatabaseClient } from './src/database/client';
 import { connectionFrom, type Environment } from './src/database/connection';
-import { readEnvFile } from './src/database/env-file';
+import { project, readEnvFile } from './src/database/env-file';
 import { MigrationSource } from './src/migration-source';
 import { UserError } from './src/user-error';
-
-/** This folder, or its parent once this file is compiled to dist/. */
-const project = existsSync(join(__dirname, 'package.json')) ? __dirname : dirname(__dirname);
 
 /** What Knex's command line and every command of ours work with. */
 export default async function knexConfig(env: Environment = environment()): Promise<Knex.Config> {

@@ -45,18 +45,11 @@ const tables = `
     profile_picture varchar(100)
   )`;
 
-interface Person {
-  readonly username: string;
-  readonly codes: readonly string[];
-  readonly mfa?: boolean;
-  readonly token?: string;
-}
-
-const people: readonly Person[] = [
-  { username: 'amina', mfa: true, codes: ['A1B2-C3D4', 'E5F6-G7H8'] },
-  { username: 'bruno', mfa: true, codes: [] },
-  { username: 'chloe', codes: [] },
-  { username: 'dmitri', codes: [], token: 'c2FtcGxlLXRva2Vu' },
+const people = [
+  { username: 'amina', mfa: true, token: null, codes: ['A1B2-C3D4', 'E5F6-G7H8'] },
+  { username: 'bruno', mfa: true, token: null, codes: [] },
+  { username: 'chloe', mfa: false, token: null, codes: [] },
+  { username: 'dmitri', mfa: false, token: 'c2FtcGxlLXRva2Vu', codes: [] },
 ];
 
 /** Has signed up and has no profile yet: the first visit to /mfa/setup/ makes one. */
@@ -90,7 +83,7 @@ export async function seed(knex: Knex): Promise<void> {
   const codesColumn = (await knex.schema.hasColumn('user_profiles', 'backup_codes'))
     ? 'backup_codes'
     : 'mfa_backup_codes';
-  for (const { username, codes, mfa = false, token = null } of people) {
+  for (const { username, mfa, token, codes } of people) {
     const profile = {
       user_id: knex('auth_user').select('id').where({ username }),
       role: 'patient',

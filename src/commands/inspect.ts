@@ -4,11 +4,7 @@ import knexConfig from '../../knexfile';
 /** Works with the configured database. */
 export async function withDatabase<T>(work: (database: Knex) => Promise<T>): Promise<T> {
   const database = knex(await knexConfig());
-  try {
-    return await work(database);
-  } finally {
-    await database.destroy();
-  }
+  return work(database).finally(() => database.destroy());
 }
 
 /** Looks at the configured database and prints what was found: as JSON, or its lines for a reader. */

@@ -8,9 +8,8 @@ const program = new Command('plan')
   .addHelpText('after', '\nExit code: 0 nothing or some steps, 1 conflicts, 2 could not look.')
   .option('--down', 'what taking it back would do')
   .option('--json', 'for programs')
-  .action(async (options: { down?: true; json?: true }) => {
-    const direction = options.down ? 'down' : 'up';
-    const { conflicts } = await inspect((database) => plan(database, direction), options.json);
+  .action(async ({ down, json }: { down?: true; json?: true }) => {
+    const { conflicts } = await inspect((database) => plan(database, down ? 'down' : 'up'), json);
     process.exitCode = conflicts.length > 0 ? 1 : 0;
   });
 

@@ -10,9 +10,8 @@ const program = new Command('rehearse')
   .addHelpText('after', '\nExit code: 0 it would be done, 1 it would be refused, 2 could not try.')
   .option('--down', 'the way back')
   .option('--json', 'for programs')
-  .action(async (options: { down?: true; json?: true }) => {
-    const direction = options.down ? 'down' : 'up';
-    const { refusal } = await inspect((database) => rehearse(database, direction), options.json);
+  .action(async ({ down, json }: { down?: true; json?: true }) => {
+    const { refusal } = await inspect((database) => rehearse(database, down ? 'down' : 'up'), json);
     process.exitCode = refusal === null ? 0 : 1;
   });
 

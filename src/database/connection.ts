@@ -67,11 +67,13 @@ const sockets = ['/var/run/postgresql', '/tmp'];
 function sourceOf(env: Environment): Source | undefined {
   const names = Object.keys(env).filter((name) => env[name]);
   const missing = settings.filter((setting) => !env[setting]);
-  for (const name of names.filter((name) => !settings.includes(name))) {
-    // One letter is missing, too many or another one, or two have changed places.
-    const parts = lessOne(name.toUpperCase());
-    const meant = missing.find((setting) => lessOne(setting).some((part) => parts.includes(part)));
-    if (meant)
+  // One letter is missing, too many or another one, or two have changed places.
+  const slips = new Map(
+    missing.flatMap((setting) => lessOne(setting).map((part) => [part, setting] as const)),
+  );
+  for (const name of names) {
+    const meant = lessOne(name.toUpperCase()).flatMap((part) => slips.get(part) ?? [])[0];
+    if (meant && !settings.includes(name))
       throw new UserError(`${name} is set, and ${meant} is not. Is it a slip? Correct it, or unset it.`);
   }
   if (env['DATABASE_URL']) return 'URL';

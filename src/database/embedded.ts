@@ -5,12 +5,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { UserError } from '../user-error';
 import type { Environment } from './connection';
+import { project } from './env-file';
 import { application, type Cluster, makeOnce, nobody, start } from './server';
-
-/** The folder of package.json: this file is two levels below it, and three when compiled to dist/. */
-const project = fs.existsSync(join(__dirname, '../../package.json'))
-  ? join(__dirname, '../..')
-  : join(__dirname, '../../..');
 
 /** Starts the server that development and test use where no database is configured, and says where it is. */
 export async function embeddedEnvironment(): Promise<Environment> {

@@ -1,6 +1,11 @@
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { populate } from 'dotenv';
 import { UserError } from '../user-error';
+
+const above = join(__dirname, '../..');
+/** The folder of package.json; once this file is compiled to dist/, one further up. */
+export const project = existsSync(join(above, 'package.json')) ? above : dirname(above);
 
 /**
  * Adds what a .env file says to the process's own variables, which go before it. It may be the Django application's
@@ -13,9 +18,8 @@ export function readEnvFile(path: string): void {
   // A folder of this name is Python's.
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true) return;
   const said: Record<string, string> = {};
-  for (const [i, line] of readFileSync(path, 'utf8')
-    .split(/\r\n?|\n/)
-    .entries()) {
+  const lines = readFileSync(path, 'utf8').split(/\r\n?|\n/);
+  for (const [i, line] of lines.entries()) {
     const [, name, text = ''] = /^\s*((?:export\s+)?[\w.-]+)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
     if (!name) continue;
     if (/^export\s+(DATABASE_|DB_|PG|MIGRATION)/.test(name))

@@ -49,11 +49,7 @@ export function madeOnce(query: Query, config: Knex.Config): Query {
  *
  * @throws UserError
  */
-export async function refuse(
-  connection: Client,
-  { sql, response }: Query,
-  config: Knex.Config,
-): Promise<void> {
+export async function refuse(connection: Client, { sql, response }: Query, config: Knex.Config) {
   const { tableName } = recordTable(config);
   const [, table = ''] = /^(?:update|select "name" from) (\S*")/.exec(sql) ?? [];
   if (table.endsWith(`"${tableName}_lock"`) && / where /.test(sql) && response?.rowCount !== 1)
