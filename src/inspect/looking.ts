@@ -7,19 +7,6 @@ import { type Direction, tableName } from '../program/program';
 import { advice } from './advice';
 import { rehearsalOf } from './rehearse';
 
-/** What the program says in a dry run, and Knex's own tables. */
-export interface Look {
-  /** The statements that it would send, in their order; with a remark behind those that have a condition. */
-  readonly steps: readonly string[];
-  /** What it leaves as it is, and why. */
-  readonly notes: readonly string[];
-  readonly warnings: readonly string[];
-  /** The name under which Knex has it recorded; false where it has not, null where it has no table here that can be read. */
-  readonly recorded: string | false | null;
-  /** Knex's lock. Set and stale: a migration was killed, or another one of its batch is at work. */
-  readonly knexLock: 'free' | 'held' | 'stale' | null;
-}
-
 /**
  * A look at the table, which locks nothing that a reader does not lock: also why it would be refused, if it would, and what the
  * catalog tells, by kinds.
@@ -45,22 +32,18 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
     const values = [...Object.values(rows[0]), JSON.stringify({ ...change, role }), steps.join('\n')];
     const found = await connection.query<{ kind: string; name: string; line: string | null }>(advice, values);
     const lines = found.rows.flatMap(({ line, ...about }) => (line === null ? [] : [{ ...about, line }]));
-    const [record, lock] = ['record', 'lock'].map(
-      (wanted) => lines.find(({ kind }) => kind === wanted)?.line,
-    );
+    const told = (...kinds: string[]) => lines.filter(({ kind }) => kinds.includes(kind));
+    const record = told('record')[0]?.line ?? null;
     const { database = '', host, port, user = '' } = connection;
-    const look: Look = {
+    return {
       steps,
       notes: said.filter(isRemark),
-      warnings: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
-      recorded: record === '' ? false : (record ?? null),
-      knexLock: (lock ?? null) as Look['knexLock'],
-    };
-    return {
-      look,
+      warned: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
+      recorded: record === '' ? (false as const) : record,
+      knexLock: (told('lock')[0]?.line ?? null) as 'free' | 'held' | 'stale' | null,
       refusal: refusal?.replace(`${table} is left as it was: `, '') ?? null,
       database: `database ${database} at ${host}:${port} as ${user}`,
-      advice: (...kinds: string[]) => lines.filter(({ kind }) => kinds.includes(kind)),
+      advice: told,
     };
   });
 }

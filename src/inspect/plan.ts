@@ -2,18 +2,10 @@ import type { Knex } from 'knex';
 import { recordTable } from '../connection';
 import type { Change } from '../declaration';
 import type { Direction } from '../program/program';
-import { type Look, looking, recordedTooEarly } from './looking';
+import { looking, recordedTooEarly } from './looking';
 
 /** What would be done. */
-export interface Plan extends Look {
-  readonly direction: Direction;
-  /** Why it would be refused, or this role may not do it here; each with what to do. */
-  readonly conflicts: readonly string[];
-  /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
-  readonly holders: string | null;
-  /** All of this for a reader. */
-  readonly lines: readonly string[];
-}
+export type Plan = Awaited<ReturnType<typeof planOf>>;
 
 const reconnect = `Prepared statements of open sessions that SELECT *, RETURNING * or read a widened column fail from then on (0A000):
 restart the application, or in pgbouncer: RECONNECT.`;
@@ -26,22 +18,22 @@ Where none is, release it: npx knex migrate:unlock`,
 };
 
 /** @see TableChange.plan */
-export async function planOf(knex: Knex, change: Change, direction: Direction): Promise<Plan> {
-  const { look, database, refusal, advice } = await looking(knex, change, direction);
-  const said = (...kinds: string[]) => advice(...kinds).map(({ line }) => line);
+export async function planOf(knex: Knex, change: Change, direction: Direction) {
+  const look = await looking(knex, change, direction);
   const { steps, notes, recorded, knexLock } = look;
+  const said = (...kinds: string[]) => look.advice(...kinds).map(({ line }) => line);
   // Asked through Knex's client, which says why the migrator would refuse its record.
   const { schemaName, tableName } = recordTable(knex.client.config);
   const names = knex.select('name').from(tableName);
   const asked = async () => void (await (schemaName ? names.withSchema(schemaName) : names));
-  const refused = look.recorded === null ? null : await asked().catch(({ message }: Error) => message);
-  const conflicts = [...said('conflict'), refused, refusal].flatMap((line) => line ?? []);
+  const refused = recorded === null ? null : await asked().catch(({ message }: Error) => message);
+  const conflicts = [...said('conflict'), refused, look.refusal].flatMap((line) => line ?? []);
   const checks = direction === 'up' ? said('refusal', 'check') : [];
-  const warnings = [...look.warnings, ...said('warning'), ...new Set(checks)];
+  const warnings = [...look.warned, ...said('warning'), ...new Set(checks)];
   const [holders = null] = said('holder');
   const indented = (text: string) => text.replaceAll('\n', '\n  ');
   const lines = [
-    database,
+    look.database,
     ...conflicts.map((conflict) => `conflict: ${indented(conflict)}`),
     ...warnings.map((warning) => `warning: ${indented(warning)}`),
     ...notes,
@@ -53,5 +45,22 @@ export async function planOf(knex: Knex, change: Change, direction: Direction): 
     holders ? `It would wait for: ${holders}` : 'Nobody holds a transaction on it.',
     knexLock && locked[knexLock],
   ].flatMap((line) => line || []);
-  return { direction, ...look, conflicts, warnings, holders, lines };
+  return {
+    direction,
+    /** The statements that it would send, in their order; with a remark behind those that have a condition. */
+    steps,
+    /** What it leaves as it is, and why. */
+    notes,
+    warnings,
+    /** The name under which Knex has it recorded; false where it has not, null where it has no table here that can be read. */
+    recorded,
+    /** Knex's lock. Set and stale: a migration was killed, or another one of its batch is at work. */
+    knexLock,
+    /** Why it would be refused, or this role may not do it here; each with what to do. */
+    conflicts,
+    /** Who holds a transaction on the table that the change would wait for; null where nobody does. */
+    holders,
+    /** All of this for a reader. */
+    lines,
+  };
 }

@@ -6,15 +6,7 @@ import { type Direction, program } from '../program/program';
 import { send, surroundings } from '../run';
 
 /** What came of doing it and taking it back. */
-export interface Rehearsal {
-  readonly direction: Direction;
-  /** Why it would be refused, and what to do; null where it would be done. */
-  readonly refusal: string | null;
-  /** What it said: the statements that it sent, and warnings. */
-  readonly said: readonly string[];
-  /** All of this for a reader. */
-  readonly lines: readonly string[];
-}
+export type Rehearsal = Awaited<ReturnType<typeof rehearsalOf>>;
 
 /** Errors that say nothing of the change: no connection, no memory, no lock, interrupted; no table to change. */
 const blind = /^(|08...|53...|55P03|57...|42P01|42809)$/;
@@ -25,12 +17,7 @@ const blind = /^(|08...|53...|55P03|57...|42P01|42809)$/;
  * @see TableChange.rehearse
  * @param dry only what it would say
  */
-export async function rehearsalOf(
-  knex: Knex,
-  change: Change,
-  direction: Direction,
-  dry = false,
-): Promise<Rehearsal> {
+export async function rehearsalOf(knex: Knex, change: Change, direction: Direction, dry = false) {
   const said: string[] = [];
   const statement = program(change, direction, { ...surroundings(), dry });
   const report = (line: string) => {
@@ -50,5 +37,13 @@ export async function rehearsalOf(
   });
   const verdict = refusal === null ? 'It would be done.' : `It would be refused: ${refusal}`;
   const end = 'It was taken back. It locked as the real thing does, for as long.';
-  return { direction, refusal, said, lines: [...said, verdict, end] };
+  return {
+    direction,
+    /** Why it would be refused, and what to do; null where it would be done. */
+    refusal,
+    /** What it said: the statements that it sent, and warnings. */
+    said,
+    /** All of this for a reader. */
+    lines: [...said, verdict, end],
+  };
 }

@@ -1,32 +1,14 @@
 import type { Knex } from 'knex';
 import type { Change } from '../declaration';
 import { tableName } from '../program/program';
-import { type Look, looking, recordedTooEarly } from './looking';
+import { looking, recordedTooEarly } from './looking';
 
 /** How the table compares with the declaration. */
-export interface Verification {
-  readonly asDeclared: boolean;
-  readonly columns: readonly {
-    readonly name: string;
-    /** Type, nullability and default as found; null where the column is missing. */
-    readonly found: string | null;
-    /** What is left to be done about it; empty where it is as declared. */
-    readonly differs: readonly string[];
-  }[];
-  /** What is left to be done that is about none of them, or why it cannot be done. */
-  readonly left: readonly string[];
-  readonly recorded: Look['recorded'];
-  /** The columns that the role asked for may not read and write. */
-  readonly withoutPrivilege: readonly string[];
-  readonly hints: readonly string[];
-  /** All of this for a reader. */
-  readonly lines: readonly string[];
-}
+export type Verification = Awaited<ReturnType<typeof verificationOf>>;
 
 /** @see TableChange.verify */
-export async function verificationOf(knex: Knex, change: Change, role?: string): Promise<Verification> {
-  const { look, database, refusal, advice } = await looking(knex, change, 'up', role);
-  const { steps, recorded } = look;
+export async function verificationOf(knex: Knex, change: Change, role?: string) {
+  const { steps, recorded, refusal, database, advice } = await looking(knex, change, 'up', role);
   const { columns: declared, rename } = change;
   const table = tableName(change);
   const names = [...declared.map(({ name }) => name), ...(rename ? [rename.to] : [])];
@@ -39,7 +21,9 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   const differences = [...clauses, ...refusals, ...advice('refusal')];
   const columns = [...names, ...(rename ? [rename.from] : [])].map((name) => ({
     name,
+    /** Type, nullability and default as found; null where the column is missing. */
     found: advice('shape').find((column) => column.name === name)?.line ?? null,
+    /** What is left to be done about it; empty where it is as declared. */
     differs: differences.flatMap((difference) => (difference.name === name ? [difference.line] : [])),
   }));
   const missing = advice('privilege');
@@ -48,11 +32,13 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
   const result = {
     asDeclared: isRight && missing.length === 0,
     columns: columns.filter(({ name, differs }) => names.includes(name) || differs.length > 0),
+    /** What is left to be done that is about none of them, or why it cannot be done. */
     left: [
       ...refusals.flatMap(({ name, line }) => (name === '' ? [line] : [])),
       ...(clauses.length > 0 ? [] : steps),
     ],
     recorded,
+    /** The columns that the role asked for may not read and write. */
     withoutPrivilege: missing.map(({ name }) => name),
     hints: [...new Set(advice('check', 'hint').map(({ line }) => line))],
   };
@@ -68,7 +54,11 @@ export async function verificationOf(knex: Knex, change: Change, role?: string):
     ...result.hints.map((hint) => `hint: ${hint}`),
     `${table} is ${isRight ? '' : 'not '}as declared${isRight && !result.asDeclared ? `, but ${role} may not use all of it` : ''}.`,
   ];
-  return { ...result, lines };
+  return {
+    ...result,
+    /** All of this for a reader. */
+    lines,
+  };
 }
 
 /** The subcommands of a statement of the program, each with the column that it is about: of a RENAME the new name. */
@@ -81,7 +71,7 @@ function clausesOf(statement: string): { name: string; line: string }[] {
   }));
 }
 
-function recordLine(recorded: Look['recorded'], isMade: boolean): string {
+function recordLine(recorded: string | false | null, isMade: boolean): string {
   if (recorded) return isMade ? `✓ recorded by Knex as ${recorded}` : `✗ ${recordedTooEarly(recorded)}`;
   const why = recorded === null ? ', which has no table here that this role can read' : '';
   return `- not recorded by Knex${why}: npx knex migrate:latest records it, under whatever name it has in your project`;
