@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Knex } from 'knex';
-import { Client, type ClientConfig } from 'pg';
+import { Client } from 'pg';
 import { DatabaseClient } from './src/database/client';
 import { connectionFrom, type Environment } from './src/database/connection';
 import { project, readEnvFile } from './src/database/env-file';
@@ -40,22 +40,18 @@ async function connection(env: Environment) {
   const { embeddedEnvironment } =
     require('./src/database/embedded') as typeof import('./src/database/embedded');
   const embedded = { ...connectionFrom(await embeddedEnvironment()) };
-  const tables = await tablesIn(embedded);
+  const client = new Client(embedded);
+  await client.connect();
+  const { rows } = await client.query(
+    "SELECT count(*)::int AS tables FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_'",
+  );
+  await client.end();
+  const [{ tables }] = rows;
   console.error(
     'No database is configured (DATABASE_URL, ...): this is the embedded sample server, which is running, ' +
       `${tables > 0 ? `with ${tables} tables of the application in it` : 'with nothing in it yet (npm start fills it)'}. npm run db:stop stops it.`,
   );
   return embedded;
-}
-
-async function tablesIn(settings: ClientConfig): Promise<number> {
-  const client = new Client(settings);
-  await client.connect();
-  const { rows } = await client.query(
-    "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_'",
-  );
-  await client.end();
-  return rows[0].count;
 }
 
 /** The process's own variables go before those of the file. */

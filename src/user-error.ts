@@ -6,9 +6,5 @@
  */
 export class UserError extends Error {
   override readonly name = 'UserError';
-
-  constructor(message: string) {
-    super(message);
-    this.stack = message;
-  }
+  override stack = this.message;
 }

@@ -6,11 +6,7 @@ declare module 'knex/lib/dialects/postgres' {
   class PostgresClient extends Knex.Client {
     override acquireRawConnection(): Promise<Client>;
     override query(connection: Client, query: { sql: string } | string): Promise<{ sql: string }>;
-    wrapNativePool(pool: Pool): {
-      acquire(): { promise: Promise<Client> };
-      release(connection: Client): boolean;
-      destroy(): Promise<void>;
-    };
+    wrapNativePool(pool: Pool): unknown;
     searchPath?: readonly string[];
     checkVersion(connection: Client): Promise<string>;
     _parseVersion(version: string): string;
