@@ -42,12 +42,7 @@ export const advisoryKey = 7_016;
  * @param knex what Knex hands to a migration
  * @throws UserError: a refusal, a lost connection, an interruption, a table that was in use until the deadline
  */
-export async function run(
-  knex: Knex,
-  change: Change,
-  direction: Direction,
-  around: Surroundings = surroundings(),
-): Promise<void> {
+export async function run(knex: Knex, change: Change, direction: Direction, around = surroundings()) {
   const heard = interruption();
   const own = ownClient(knex.client);
   // Opened while the first connection still looks; of an external pool that is used up it would be waited for in vain.

@@ -13,10 +13,7 @@ import { UserError } from '../user-error';
  * @returns false where there is to be none
  * @throws UserError
  */
-export function tls(
-  value: (parameter: string) => string | undefined,
-  called: (parameter: string) => string,
-): ConnectionOptions | false {
+export function tls(value: (parameter: string) => string | undefined, called: (parameter: string) => string) {
   const refuse = (parameter: string, why: string) => {
     throw new UserError(`${called(parameter)} is "${value(parameter)}". ${why}`);
   };
@@ -48,7 +45,7 @@ export function tls(
     // require checks the authority where one is named, and the name that the certificate is for nowhere.
     ...(mode === 'require' && !ca && { rejectUnauthorized: false }),
     ...(mode !== 'verify-full' && ca && { checkServerIdentity: () => undefined }),
-  };
+  } satisfies ConnectionOptions;
 }
 
 /** Where libpq looks for files that are named nowhere ("SSL Client File Usage"). */
