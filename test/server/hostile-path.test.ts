@@ -22,7 +22,6 @@ const words = [
   'src/run.ts',
   'src/inspect/advice.ts',
   'src/inspect/looking.ts',
-  'src/inspect/record.ts',
 ]
   .map((file) => readFileSync(join(project, file), 'utf8'))
   .join()
