@@ -7,11 +7,13 @@ import { madeOnce, permissionAdvice, type Query, refuse } from './migrator';
 
 /** Knex's PostgreSQL client, with errors that tell a user what to do. */
 export class DatabaseClient extends PostgresClient {
-  override acquireRawConnection(): Promise<Client> {
-    return super.acquireRawConnection().catch((error) => {
+  override async acquireRawConnection(): Promise<Client> {
+    try {
+      return await super.acquireRawConnection();
+    } catch (error) {
       if (error instanceof UserError) throw error;
-      throw connectionError(error, this.connectionSettings as ConnectionSettings);
-    });
+      throw connectionError(error as DatabaseError, this.connectionSettings as ConnectionSettings);
+    }
   }
 
   /** Knex asks this on its first connection. What else is to be known of the server costs no round trip here. */
