@@ -46,8 +46,8 @@ ${markdown({
   rows: rows.map(([what, cell]): [string, ...string[]] => [what, ...shown.map((tool) => cell(tool) || '-')]),
 })}
 
-Medians of ${results.rounds} (a bar in a chart: the middle half), in rotation, on ${results.machine}, with a load
-average of ${results.load} from other work before it began; PostgreSQL ${results.versions['PostgreSQL']}, Node.js ${results.versions['Node.js']}. All begin with the table as the application's migration 0015 leaves it, and end with the same shape.
+Medians of ${results.rounds} (bars: the middle half), in rotation, on ${results.machine}, load
+${results.load} before; PostgreSQL ${results.versions['PostgreSQL']}, Node.js ${results.versions['Node.js']}. All begin with the table as the application's migration 0015 leaves it, and end with the same shape.
 "One ALTER" is the floor: what the server itself needs. \`npm run bench\` measures it on your machine.
 
 ${reached(targets(results))}

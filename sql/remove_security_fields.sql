@@ -13,14 +13,14 @@
 --           who would run its triggers as one), with CREATE on its schema. The table on the search_path. No
 --           statement_timeout: -c "SET statement_timeout = 0" before -f. Before 11 a default rewrites the
 --           table, and readers wait.
--- Locks     Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds,
---           some 10 microseconds for each value that is moved, filled, archived or given back, and where a
---           column becomes NOT NULL, both names exist or columns go, one to three reads of the table. To get
---           there a try keeps nobody waiting for more than 0.2 s: it ends, names the holder, and is repeated
---           for 120 s. Behind the lock one row is updated to itself, with its triggers, however slow, and
---           undone: if that fails it refuses. A synchronous standby is waited for afterwards
---           (synchronous_commit is local for the work). In a transaction of your own (BEGIN, psql -1,
---           AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT, and nothing is there before.
+-- Locks     Everybody works on while it prepares. For the work others wait: milliseconds, some 10
+--           microseconds for each value that is moved, filled, archived or given back; where a column
+--           becomes NOT NULL, both names exist or columns go, one to three reads of the table; and a partial
+--           or expression index or a CHECK over a widened column is made anew. A try keeps nobody waiting
+--           for more than 0.2 s: it ends, names the holder, and is repeated for 120 s. Behind the lock one
+--           row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses.
+--           A synchronous standby is waited for afterwards (synchronous_commit = local). In your own
+--           transaction (BEGIN, psql -1, AUTOCOMMIT off) the locks last until its COMMIT.
 -- Keeps     user_profiles_0016_down_archive: the values of columns that go, the table owner's alone. They
 --           come back when the change is made again.
 -- Knex      Where Knex has it recorded, it still has, and migrate:latest would do nothing: npx knex
@@ -115,6 +115,7 @@ DECLARE
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
   failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
+  failed    pg_catalog.text[]; -- how this one did
   is_known  boolean := false; -- it fails without the change as well
   is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
@@ -213,7 +214,8 @@ BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
         lock_mode := 'ROW EXCLUSIVE';
-        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
+        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
+                       extract(epoch FROM lock_budget) * 1000);
         asked := clock_timestamp();
         PERFORM set_config('search_path', path, true);
         EXECUTE fill_by USING batches[filled + 1];
@@ -246,14 +248,17 @@ BEGIN
                  string_agg(k.name_read, ', ' ORDER BY place) AS key_read,
                  string_agg(k.match, ' AND ' ORDER BY place) AS matches,
                  array_agg(format('%s %s', k.name, k.type) ORDER BY k.name COLLATE "C") AS key_columns,
-                 ' ORDER BY ' || string_agg(k.name, ', ' ORDER BY place) FILTER (WHERE place > 0) AS in_order
-          FROM pg_index i CROSS JOIN LATERAL (
+                 CASE WHEN min(place) > 0 -- no index has the order of several tables
+                      THEN ' ORDER BY ' || string_agg(k.name, ', ' ORDER BY place) END AS in_order
+          FROM pg_index i
+          JOIN pg_class x ON x.oid = i.indexrelid AND x.relam = 403 -- a btree: not WITHOUT OVERLAPS
+          CROSS JOIN LATERAL (
             SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
                    't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
             WHERE c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
             UNION ALL
             -- By the operator of the key's index, where = would take what fits better on the search_path.
-            SELECT a.attnum, quote_ident(attname), quote_ident(attname),
+            SELECT at + 1, quote_ident(attname), quote_ident(attname),
                    format('t.%1$I OPERATOR(%2$I.%3$s) a.%1$I', attname, s.nspname, e.oprname), a.atttypid
             FROM generate_subscripts(i.indclass, 1) at
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at]
@@ -536,37 +541,51 @@ BEGIN
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
             UNION ALL
+            SELECT format('%s belongs to %I, and only its owner may alter it: run this as a member of both.',
+                          oid::regclass, pg_get_userbyid(relowner))
+            FROM pg_class WHERE oid = ANY (relations) AND oid <> target AND NOT pg_has_role(relowner, 'USAGE')
+            UNION ALL
             SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
                           'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
                           'TO %3$I; otherwise rename it.', sql_name, this.sql_name, this.owner)
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-          -- Triggers whose function or arguments name a column that goes. Fatal is what would fail at every
-          -- write, or write a secret down, where the write that is tried (7.) cannot tell.
+          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
           FOR look IN
-            SELECT CASE WHEN is_ours
-                        THEN is_argument OR is_untried AND code ~* ('\m(new|old)\s*\.\s*"{0,1}' || word)
-                        ELSE code ~* word AND position(this.name IN code) > 0 END AS is_fatal,
+            SELECT CASE WHEN is_ours THEN is_argument OR is_untried AND code ~* fatal
+                        ELSE code ~* word AND code ~* its_name END AS is_fatal,
                    format('trigger %s on %s: ', tgname, tgrelid::regclass) || format(
                      CASE WHEN is_ours AND is_argument
                           THEN 'its argument names %1$s, and does not follow the rename'
                           ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
                             'then on' END, g.name, tgfoid::regprocedure) AS text
-            FROM (SELECT n, concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M'),
+            FROM (SELECT n, word, '\m(new|old)\s*\.\s*"{0,1}' || word,
                          CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
-                  FROM unnest(gone) n) g (name, word, other)
+                  FROM unnest(gone) n
+                  CROSS JOIN concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M') word
+                  UNION ALL
+                  SELECT 'NEW.* or OLD.*', stars, stars, NULL
+                  FROM concat('(select|values\s*\(|,)\s*(new|old)\s*\.\s*\*|\*\s+from\s+([\w"]+\.)*"{0,1}',
+                              this.name, '\M') stars WHERE added <> '{}') g (name, word, fatal, other)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
               tgrelid = ANY (relations), arguments ~ word,
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
+                OR prosrc ~* '\mdistinct\M' -- perhaps of what has changed
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
               -- Without comments and strings.
-              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g')
-            ) is_it (is_ours, is_argument, is_untried, code)
+              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g'),
+              -- With the schema, or in a trigger of the same one without.
+              concat('(\m', this.schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
+                WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
+                ')"{0,1}', this.name, '\M')
+            ) is_it (is_ours, is_argument, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND NOT coalesce(position(other IN concat(prosrc, ' ', arguments)) > 0, false)
+              AND (g.name <> 'NEW.* or OLD.*' OR is_ours AND is_untried)
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
@@ -611,7 +630,14 @@ BEGIN
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END;
         steps := steps || CASE WHEN clauses <> '{}' THEN ARRAY[[
-          format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
+          format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END
+          || ( -- from 18 on a child may have a NOT NULL of its own beside the one that it inherits
+            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', conrelid::regclass,
+                                          its.name), NULL])
+            FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+            CROSS JOIN LATERAL (SELECT CASE attname WHEN giver THEN taker ELSE attname::text END) its (name)
+            WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
+              AND format('ALTER COLUMN %I DROP NOT NULL', its.name) = ANY (clauses));
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
@@ -659,14 +685,22 @@ BEGIN
             CONTINUE tries;
           END IF;
           is_work := true;
-          IF this.is_forced THEN -- row-level security would hide rows from us
+          -- Row-level security would hide rows from us.
+          IF (SELECT relforcerowsecurity FROM pg_class WHERE oid = kept_oid) THEN
+            line := format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', kept.sql_name);
+            steps := ARRAY[[line, NULL]] || steps;
+          END IF;
+          IF this.is_forced THEN
             line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name);
             steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
               || ARRAY[[line, NULL]];
           END IF;
           steps := (
             SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
-                             ORDER BY n) FROM unnest(relations) WITH ORDINALITY u (r, n)) || steps;
+                             ORDER BY n)
+            FROM unnest(relations) WITH ORDINALITY u (r, n)
+            JOIN pg_class ON oid = r AND relkind <> 'f' -- a foreign table takes no LOCK
+          ) || steps;
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
           -- 6. Check: nothing may be left to do.
@@ -689,26 +723,21 @@ BEGIN
             EXECUTE doing;
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            IF pass = 1 AND touched = 0 AND this.has_rows THEN
-              RAISE lock_not_available; -- the row is gone: once more
+            IF pass = 1 AND touched = 0 AND this.has_rows AND tries < 3 THEN
+              RAISE lock_not_available; -- the row has just been changed, or a trigger keeps it: once more
             END IF;
             RAISE SQLSTATE 'TC000'; -- it works, and is undone
           EXCEPTION
-            WHEN SQLSTATE 'TC000' THEN
-              IF pass = 1 THEN
-                RAISE EXCEPTION '% is left as it was: a write that works would fail from then on: %',
-                  table_name, broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with '
-                    'both shapes, as by to_jsonb(NEW), or add the columns to its table, and run this again; '
-                    'or ', knowingly);
-              END IF;
+            WHEN SQLSTATE 'TC000' THEN failed := NULL;
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
-            WHEN OTHERS THEN
-              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = TABLE_NAME;
-              is_known := pass = 1 OR ignore_dependents;
-              -- Not where its own NOT NULL, which is NOT VALID again, meets a NULL of before.
-              broken := CASE WHEN SQLSTATE <> '23502'
-                  OR line NOT IN (SELECT relname FROM pg_class WHERE oid = ANY (relations)) THEN ARRAY[
+            WHEN OTHERS OR assert_failure THEN
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = COLUMN_NAME;
+              -- Not where a NOT NULL that is NOT VALID again meets a NULL of before.
+              failed := CASE WHEN SQLSTATE <> '23502' OR NOT EXISTS (
+                SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+                WHERE conrelid = ANY (relations) AND contype = 'n' AND NOT convalidated AND attname = line)
+              THEN ARRAY[
                 CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)', SQLSTATE)
                      ELSE SQLERRM END, -- of these the server's own words may show the value
                 concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
@@ -722,8 +751,16 @@ BEGIN
                          -- Not the other lines, which may be statements with values.
                          SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                          WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
-                END;
+              END;
           END;
+          IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
+            RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
+              CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
+              broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with both shapes, as '
+                'by to_jsonb(NEW), or add the columns to its table, and run this again; or ', knowingly);
+          END IF;
+          broken := failed;
+          is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
           IF broken IS NOT NULL AND NOT is_known THEN
             RAISE SQLSTATE 'TC001'; -- undo all
           ELSIF broken IS NOT NULL THEN
@@ -758,7 +795,7 @@ BEGIN
           EXCEPTION
             WHEN lock_not_available OR deadlock_detected OR internal_error THEN
               RAISE;
-            WHEN OTHERS THEN
+            WHEN OTHERS OR assert_failure THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
               -- The server's own words, but for those that may show a row or a value.
               detail := CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END;
@@ -772,7 +809,8 @@ BEGIN
               RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
                 MESSAGE = format('%s is left as it was: %s', table_name, line),
                 HINT = concat(CASE
-                  WHEN SQLSTATE = '42501' THEN format(
+                  WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
+                  THEN format(
                     'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
                   WHEN SQLSTATE = '42P07'
                   THEN 'An archive is never overwritten: look into it, then rename or drop it. '
@@ -788,8 +826,9 @@ BEGIN
           END IF;
         END LOOP;
         IF pass = 2 AND NOT dry AND pg_table_is_visible(kept.oid) IS NOT NULL THEN
-          said := said || format('%s: %s stays: it holds values that are not back, as of rows that are gone. '
-                                 'Look into it, then drop it', table_name, kept.sql_name);
+          said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
+            CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
+                 ELSE 'it holds values that are not back, as of rows that are gone' END);
         END IF;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
@@ -807,7 +846,7 @@ BEGIN
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
-      WHEN OTHERS THEN
+      WHEN OTHERS OR assert_failure THEN
         -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
         IF (is_filled AND SQLSTATE = '23502' OR filled < cardinality(batches)) IS NOT TRUE THEN
           RAISE;

@@ -112,5 +112,6 @@ function ownName(setting: string): string {
 async function passwordFile(asked?: { host: string }): Promise<string> {
   // As to libpq, a socket in its own folder is localhost.
   const host = sockets.includes(asked?.host ?? '') ? 'localhost' : asked?.host;
-  return new Promise((resolve) => require('pgpass')({ ...asked, host }, resolve));
+  const find: (asked: object, found: (password: string) => void) => void = require('pgpass');
+  return new Promise((resolve) => find({ ...asked, host }, resolve));
 }

@@ -81,6 +81,16 @@ CROSS JOIN LATERAL (
   SELECT concat('GRANT ', privilege_type, ' TO ', coalesce(quote_ident(r.rolname), 'PUBLIC'))
   FROM aclexplode(a.attacl) LEFT JOIN pg_roles r ON r.oid = grantee
 ) d (what)
+UNION ALL -- a plain index is not built anew where a varchar becomes wider
+SELECT DISTINCT 'warning', a.attname, format('%s is built or checked anew while readers wait, as %I gets another type. Drop it '
+         'before, and make it again afterwards: CREATE INDEX CONCURRENTLY, or ADD CONSTRAINT ... NOT VALID and VALIDATE CONSTRAINT',
+         pg_describe_object(d.classid, d.objid, 0), a.attname)
+FROM tree JOIN pg_attribute a ON a.attrelid = tree.oid AND pg_relation_size(tree.oid) > 1048576
+JOIN regexp_matches($5::text, 'ALTER COLUMN "?(\w+)"? TYPE', 'g') widened ON a.attname = widened[1]
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = tree.oid AND d.refobjsubid = a.attnum
+LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR k.contype = 'c'
 UNION ALL -- not of triggers: at those the program itself looks
 SELECT 'warning', g.name, format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.name)
 FROM gone g

@@ -49,13 +49,14 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     ],
     [
       'Locks',
-      `Everybody reads and writes on while it prepares. For the work itself others wait: milliseconds, some 10
-      microseconds for each value that is moved, filled, archived or given back, and where a column becomes NOT NULL, both
-      names exist or columns go, one to three reads of the table. To get there a try keeps nobody
+      `Everybody works on while it prepares. For the work others wait: milliseconds, some 10
+      microseconds for each value that is moved, filled, archived or given back; where a column becomes NOT NULL, both
+      names exist or columns go, one to three reads of the table; and a partial or expression index or a CHECK over a
+      widened column is made anew. A try keeps nobody
       waiting for more than ${policy.lockBudget / 1000} s: it ends, names the holder, and is repeated for ${policy.deadline / 1000} s. Behind the
       lock one row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses. A synchronous
-      standby is waited for afterwards (synchronous_commit is local for the work). In a transaction of your own
-      (BEGIN, psql -1, AUTOCOMMIT off in ~/.psqlrc) the locks last until your COMMIT, and nothing is there before.`,
+      standby is waited for afterwards (synchronous_commit = local). In your own transaction
+      (BEGIN, psql -1, AUTOCOMMIT off) the locks last until its COMMIT.`,
     ],
     [
       'Keeps',

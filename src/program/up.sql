@@ -62,11 +62,12 @@
           END IF;
           IF has_from AND has_to THEN
             -- Values move only where none can fail to convert, there and back, and all can be read there.
-            IF from_type <> to_type AND (to_type NOT IN ('text', 'character varying')
-              OR from_type !~ '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$') THEN
+            IF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
+              WHEN to_type IN ('text', 'character varying')
+              THEN '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$' ELSE '^$' END) THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
-                'one is a value of the other. Convert %3$s to the type of %1$s; to text is enough where that '
-                'is text or json.', from_name, from_type, to_name, to_type);
+                'one is a value of the other, or can be "none". Convert both to text; or %3$s to the type of '
+                '%1$s, where that is text, json or an array.', from_name, from_type, to_name, to_type);
             ELSIF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                                 AND atttypid = 'bool'::regtype) THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '

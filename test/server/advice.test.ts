@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { plan } from '../../migrations/0016_add_security_fields';
 import { type TableChange, tableChange } from '../../src/table-change';
+import { loadProfiles } from '../fire/profiles';
 import { databasePerTest, urlWith } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, migrateWith } from '../support/routes';
@@ -205,4 +206,37 @@ test("... nor of the server's own functions, and symbols that are called like th
   const change = tableChange({ id: '17', table: 'user_profiles', add: {}, rename });
   expect(await warnings('up', change)).toEqual([]);
   expect(await migrateWith(knex, 'up', change)).not.toContainEqual(expect.stringContaining('WARNING'));
+});
+
+test('what is built or checked anew behind the lock, where the table is large; and what is said helps', async () => {
+  const { client } = here();
+  const dependents = `CREATE INDEX part ON user_profiles (id) WHERE email_verification_token IS NOT NULL;
+    CREATE INDEX lowered ON user_profiles (lower(email_verification_token));
+    CREATE INDEX plain ON user_profiles (email_verification_token);
+    ALTER TABLE user_profiles ADD CONSTRAINT filled CHECK (email_verification_token <> '')`;
+  const said = async () => (await warnings()).filter((line) => line.includes(' anew while readers wait'));
+  await client.query(dependents);
+  expect(await said()).toEqual([]);
+  await client.query('DROP TABLE user_profiles, auth_user CASCADE');
+  await loadProfiles(client, 10_000);
+  await client.query(dependents);
+  const anew = 'is built or checked anew while readers wait, as email_verification_token gets another type';
+  expect((await said()).sort()).toEqual([
+    expect.stringMatching(`^constraint filled on table public.user_profiles ${anew}`),
+    expect.stringMatching(`^index public.lowered ${anew}`),
+    expect.stringMatching(`^index public.part ${anew}`),
+  ]);
+  await client.query('DROP INDEX part, lowered; ALTER TABLE user_profiles DROP CONSTRAINT filled');
+  const files = `SELECT pg_relation_filenode('plain'), pg_relation_filenode('user_profiles')`;
+  const { rows } = await client.query(files);
+  expect(await said()).toEqual([]);
+  await migrateWith(knex, 'up');
+  expect((await client.query(files)).rows).toEqual(rows);
+  await client.query(
+    `CREATE INDEX CONCURRENTLY part ON user_profiles (id) WHERE email_verification_token IS NOT NULL`,
+  );
+  await client.query(
+    `ALTER TABLE user_profiles ADD CONSTRAINT filled CHECK (email_verification_token <> '') NOT VALID`,
+  );
+  await client.query(`ALTER TABLE user_profiles VALIDATE CONSTRAINT filled`);
 });

@@ -94,3 +94,15 @@ test('what fills them is what pg_catalog means, however late it is on the search
   const { rows } = await client.query("SELECT count(*)::int AS evil FROM user_profiles WHERE phone = 'evil'");
   expect(rows).toEqual([{ evil: 0 }]);
 });
+
+test('what a deferred trigger refuses in a batch is met again behind the lock, and told', async () => {
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  await client.query(`
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'read-only'; END $$;
+    CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON user_profiles DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE PROCEDURE refuse()`);
+  await expect(migrate(url, 'up', filling)).rejects.toThrow(
+    /^user_profiles is left as it was: read-only\n[\s\S]*UPDATE public.user_profiles SET phone = coalesce/,
+  );
+});

@@ -189,3 +189,43 @@ describe('names that need quoting, in another declaration', () => {
     expect(await schemaOf(client, 'odd; schema')).toEqual(before);
   });
 });
+
+describe('a child', () => {
+  beforeEach(() => loadState(here().client, '0015'));
+
+  const newest = serverVersion >= 18 ? test : test.skip;
+  newest('made by LIKE, with a NOT NULL of its own: nullable as well', async () => {
+    const { client } = here();
+    await client.query(`CREATE TABLE child (LIKE user_profiles INCLUDING ALL); ALTER TABLE child INHERIT user_profiles;
+      INSERT INTO child SELECT * FROM user_profiles WHERE id = 1`);
+    const before = await schemaOf(client);
+    await functions.up(here());
+    await client.query('UPDATE child SET mfa_backup_codes = NULL');
+    await functions.down(here());
+    expect(JSON.stringify(await schemaOf(client)).length).toBe(JSON.stringify(before).length);
+  });
+
+  test('of another role: refused in words, and plan says so', async () => {
+    const { client, admin, name } = here();
+    await admin.query(
+      `CREATE TABLE public.child () INHERITS (public.user_profiles); CREATE ROLE ${name}_x; ALTER TABLE public.child OWNER TO ${name}_x`,
+    );
+    await expect(functions.up(here())).rejects.toThrow(
+      `child belongs to ${name}_x, and only its owner may alter it: run this as a member of both.`,
+    );
+    await admin.query(`GRANT ${name}_x TO CURRENT_USER, ${here().owner}`);
+    await functions.up(here());
+    await client.query(`DROP TABLE child`);
+    await admin.query(`DROP ROLE ${name}_x`);
+  });
+
+  test('that is a foreign table takes no lock', async () => {
+    const { admin, owner } = here();
+    await admin.query(`CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+      CREATE FOREIGN TABLE public.child () INHERITS (public.user_profiles) SERVER files OPTIONS (filename '/dev/null');
+      ALTER FOREIGN TABLE public.child OWNER TO ${owner}`);
+    expect((await functions.up(here())).join()).toMatch(
+      /fails without the change as well: cannot update foreign table/,
+    );
+  });
+});

@@ -5,6 +5,7 @@ import { everythingIn } from '../support/catalog';
 import { connect, databasePerTest, type TestDatabase, urlWith } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, type Route, scripts } from '../support/routes';
+import { refusal } from '../support/triggers';
 
 // Before the database goes: what was granted to a role in it keeps the role.
 const roles: string[] = [];
@@ -104,19 +105,30 @@ describe.each(routes)('%s', (_, route) => {
     await other.client.end();
   });
 
+  test('another right that is missing: no statement that does not help', async () => {
+    const { client, admin } = here();
+    await admin.query('CREATE TABLE public.audit (id int)');
+    await client.query(`ALTER TABLE user_profiles ALTER email_verified DROP NOT NULL; UPDATE user_profiles SET email_verified = NULL;
+      CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (1); RETURN NULL; END $$;
+      CREATE TRIGGER audit AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE audit()`);
+    const said = await refusal(route.up(here()));
+    expect(said).toMatch(/^user_profiles is left as it was: permission denied for (table|relation) audit/);
+    expect(said).not.toContain('GRANT CREATE');
+  });
+
   test('an owner without CREATE on the schema: refused, with the statement that helps', async () => {
     const { admin, owner } = here();
     await admin.query(
       `ALTER SCHEMA public OWNER TO postgres; REVOKE CREATE ON SCHEMA public FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM ${owner}`,
     );
     const before = await everything();
-    const refusal: DatabaseError = await route.up(here()).then(
+    const reason: DatabaseError = await route.up(here()).then(
       () => undefined,
-      (reason) => reason,
+      (error) => error,
     );
-    expect(refusal.message).toMatch(/^user_profiles is left as it was: permission denied for schema public/);
+    expect(reason.message).toMatch(/^user_profiles is left as it was: permission denied for schema public/);
     expect(await everything()).toEqual(before);
-    const [grant = ''] = /GRANT CREATE .*?;/.exec(`${refusal.message} ${refusal.hint}`) ?? [];
+    const [grant = ''] = /GRANT CREATE .*?;/.exec(`${reason.message} ${reason.hint}`) ?? [];
     expect(grant).toBe(`GRANT CREATE ON SCHEMA public TO ${owner};`);
     const knex = await knexFor(here().url);
     expect((await plan(knex)).conflicts).toEqual([expect.stringContaining(grant)]);

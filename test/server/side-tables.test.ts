@@ -131,3 +131,28 @@ describe.each([functions, scripts])('$name', ({ up, down }) => {
     expect(rows).toEqual([{ n: 20 }]);
   });
 });
+
+test.each([functions, scripts])(
+  '$name: row-level security that somebody forces on an archive hides no value',
+  async ({ up, down }) => {
+    const { client } = here();
+    const force = (table: string) =>
+      client.query(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`);
+    await client.query(
+      `ALTER TABLE user_profiles ADD mfa_backup_codes jsonb; UPDATE user_profiles SET backup_codes = '["A"]'`,
+    );
+    const codes = 'SELECT id, backup_codes FROM user_profiles ORDER BY id';
+    const { rows: before } = await client.query(codes);
+    await up(here());
+    await force('user_profiles_0016_up_archive');
+    await client.query("UPDATE user_profiles SET external_id = 'e' || id");
+    await down(here());
+    expect((await client.query(codes)).rows).toEqual(before);
+    await force(archive);
+    await up(here());
+    const { rows } = await client.query(
+      "SELECT count(*)::int AS back FROM user_profiles WHERE external_id = 'e' || id",
+    );
+    expect(rows).toEqual([{ back: 20 }]);
+  },
+);

@@ -1,7 +1,7 @@
 import { valuesOf } from '../support/application';
 import { databasePerTest } from '../support/database';
 import { functions, scripts } from '../support/routes';
-import { doing, fire } from '../support/triggers';
+import { doing, eachRow, fire, refusal } from '../support/triggers';
 
 // The write that is tried: the same row on the new shape and on the old one, though rows move when they are written.
 const here = databasePerTest('0015');
@@ -29,3 +29,22 @@ test.each([functions, scripts])(
     });
   },
 );
+
+test.each([
+  // An index serves this order and no other: any other one would sort the whole table behind the lock.
+  [
+    'several columns',
+    'ALTER TABLE user_profiles ADD PRIMARY KEY (user_id, id)',
+    ' ORDER BY user_id, id LIMIT 1',
+  ],
+  [
+    'several tables',
+    'ALTER TABLE user_profiles ADD PRIMARY KEY (id); CREATE TABLE former () INHERITS (user_profiles)',
+    'FROM public.user_profiles LIMIT 1',
+  ],
+])('a key of %s: the first row by its index, or any', async (_, key, order) => {
+  const { client } = here();
+  await client.query(`ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey; ${key}`);
+  await client.query(doing('INSERT INTO audit VALUES (NEW.*)', eachRow));
+  expect(await refusal(functions.up(here()))).toContain(order);
+});

@@ -175,3 +175,35 @@ async function signUp(name: string): Promise<void> {
     [name],
   );
 }
+
+describe('a trigger of another table', () => {
+  const write = (place: string, body: string) => `
+    CREATE SCHEMA tenant; CREATE TABLE tenant.user_profiles (LIKE user_profiles);
+    CREATE TABLE user_profiles_history (LIKE user_profiles); CREATE TABLE ${place} (id int);
+    CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${body}; RETURN NEW; END $$;
+    CREATE TRIGGER audit AFTER INSERT ON ${place} FOR EACH ROW EXECUTE PROCEDURE audit()`;
+
+  test.each([
+    ['of another name', write('signups', "INSERT INTO user_profiles_history (backup_codes) VALUES ('[]')")],
+    ['of another schema', write('signups', "INSERT INTO tenant.user_profiles (backup_codes) VALUES ('[]')")],
+    ['of its own schema', write('tenant.signups', "INSERT INTO user_profiles (backup_codes) VALUES ('[]')")],
+  ])('a warning: it writes a table %s', async (_, statements) => {
+    await here().client.query(statements);
+    expect((await functions.up(here())).join()).toContain('has backup_codes in its text, and may fail');
+  });
+
+  test.each([
+    ['in the same schema', write('signups', "INSERT INTO user_profiles (backup_codes) VALUES ('[]')")],
+    [
+      'from another schema',
+      write('tenant.signups', "INSERT INTO public.user_profiles (backup_codes) VALUES ('[]')"),
+    ],
+    [
+      'in quotes',
+      write('tenant.signups', `INSERT INTO "public"."user_profiles" (backup_codes) VALUES ('[]')`),
+    ],
+  ])('refused: it writes this one, %s', async (_, statements) => {
+    await here().client.query(statements);
+    expect(await refusal(functions.up(here()))).toContain('has backup_codes in its text, and may fail');
+  });
+});
