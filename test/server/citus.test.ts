@@ -25,8 +25,8 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('SET CONSTRAINTS travels in one string with a SET LOCAL', () => {
-    expect(statements).toContain("'SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE'");
-    expect(statements.match(/SET CONSTRAINTS ALL IMMEDIATE/g)).toHaveLength(1);
+    expect(statements.match(/'SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE'/g)).toHaveLength(2);
+    expect(statements.match(/SET CONSTRAINTS ALL IMMEDIATE/g)).toHaveLength(2);
   });
 
   test('its words for a refused lock mean another try, and of the other internal errors only a GRANT at the same moment', () => {

@@ -136,7 +136,7 @@ test('NOT NULL comes back where nothing says what a NULL would become, as long a
   await loadState(client, '0015');
   // A number has no value that means "none".
   await client.query(`ALTER TABLE user_profiles DROP COLUMN backup_codes,
-    ADD COLUMN backup_codes integer NOT NULL DEFAULT 7, ADD COLUMN mfa_backup_codes integer`);
+    ADD COLUMN backup_codes integer NOT NULL DEFAULT 7`);
   await client.query('ALTER TABLE user_profiles ALTER COLUMN backup_codes DROP DEFAULT');
   const { schema } = await everything();
   await functions.up(here());
