@@ -232,11 +232,6 @@ BEGIN
             MESSAGE = format('%s is not a table that stays, but: %s', table_name,
                              pg_describe_object('pg_class'::regclass, target, 0)),
             HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
-        ELSIF NOT this.is_own AND NOT dry THEN
-          RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I',
-                             table_name, this.owner, current_user),
-            HINT = format('Run it as %I, or as a member of that role.', this.owner);
         ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
           RAISE EXCEPTION USING
             MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
@@ -251,6 +246,15 @@ BEGIN
           )
           SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
         concerned := relations;
+        SELECT CASE c.oid WHEN target THEN table_name ELSE c.oid::regclass::text END, rolname
+        INTO line, detail FROM pg_class c JOIN pg_roles o ON o.oid = relowner
+        WHERE c.oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
+        IF FOUND THEN
+          RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', line,
+                             detail, current_user),
+            HINT = format('Run it as %I, or as a member of that role.', detail);
+        END IF;
         EXIT WHEN dry OR relations = locked;
 
         -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between
@@ -424,10 +428,6 @@ BEGIN
             FROM pg_attribute
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
             UNION ALL
-            SELECT format('%s belongs to %I, and only its owner may alter it: run this as a member of both.',
-                          oid::regclass, pg_get_userbyid(relowner))
-            FROM pg_class WHERE oid = ANY (relations) AND oid <> target AND NOT pg_has_role(relowner, 'USAGE')
-            UNION ALL
             SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
                           'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
                           'TO %3$I; otherwise rename it.', sql_name, this.sql_name, this.owner)
@@ -589,8 +589,11 @@ BEGIN
             EXECUTE doing;
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            IF pass = 1 AND touched = 0 AND this.has_rows AND tries < 3 THEN
-              RAISE lock_not_available; -- the row has just been changed, or a trigger keeps it: once more
+            IF touched = 0 AND this.has_rows AND (pass = 2 OR tries < 3) THEN
+              IF pass = 1 THEN
+                RAISE lock_not_available; -- the row has just been changed: once more
+              END IF;
+              RAISE WARNING '%: no write could be tried: a trigger keeps the row as it is', table_name;
             END IF;
             RAISE SQLSTATE 'TC000'; -- it works, and is undone
           EXCEPTION

@@ -1,4 +1,4 @@
-import { databasePerTest } from '../support/database';
+import { databasePerTest, serverVersion } from '../support/database';
 import { functions } from '../support/routes';
 import { doing, fire, refusal } from '../support/triggers';
 
@@ -73,7 +73,13 @@ describe('on the old shape a write fails as well', () => {
   test('or a trigger keeps the row as it is: refused, and not tried for ever', async () => {
     await here().client.query(`${doing('INSERT INTO audit VALUES (NEW.*)')};
       CREATE TRIGGER as_it_is BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE suppress_redundant_updates_trigger()`);
-    expect(await refusal(functions.up(here()))).toContain(`from then on: ${tooMany}`);
+    // Up to 11 the row is kept in the new shape as well.
+    if (serverVersion >= 12)
+      expect(await refusal(functions.up(here()))).toContain(`from then on: ${tooMany}`);
+    else
+      expect((await functions.up(here())).join()).toContain(
+        'no write could be tried: a trigger keeps the row as it is',
+      );
   });
 });
 

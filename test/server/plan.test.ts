@@ -69,7 +69,7 @@ test('conflicts, each with what to do; whoever may not alter still sees the plan
   try {
     const found = await plan(reader);
     expect(found.conflicts).toEqual([
-      `it belongs to ${here().owner}, and only its owner may alter it; this session is ${name}_reader\n` +
+      `public.user_profiles belongs to ${here().owner}, and only its owner may alter it; this session is ${name}_reader\n` +
         `Run it as ${here().owner}, or as a member of that role.`,
     ]);
     expect(found.steps.length).toBeGreaterThan(0);

@@ -1,3 +1,4 @@
+import { plan } from '../../migrations/0016_add_security_fields';
 import { tableChange } from '../../src/table-change';
 import { declaredShape, shapeOf } from '../support/application';
 import { everythingIn, schemaOf } from '../support/catalog';
@@ -210,9 +211,11 @@ describe('a child', () => {
     await admin.query(
       `CREATE TABLE public.child () INHERITS (public.user_profiles); CREATE ROLE ${name}_x; ALTER TABLE public.child OWNER TO ${name}_x`,
     );
-    await expect(functions.up(here())).rejects.toThrow(
-      `child belongs to ${name}_x, and only its owner may alter it: run this as a member of both.`,
-    );
+    const refused = `child belongs to ${name}_x, and only its owner may alter it; this session is ${here().owner}`;
+    await expect(functions.up(here())).rejects.toThrow(refused);
+    const knex = await knexFor(here().url);
+    expect((await plan(knex)).conflicts).toEqual([expect.stringContaining(refused)]);
+    await knex.destroy();
     await admin.query(`GRANT ${name}_x TO CURRENT_USER, ${here().owner}`);
     await functions.up(here());
     await client.query(`DROP TABLE child`);
