@@ -32,7 +32,7 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 
 UNION ALL -- why this role may not do it here
 SELECT 'conflict', '', concat(problem, chr(10), remedy)
-FROM tree JOIN pg_class c USING (oid) CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
+FROM tree JOIN pg_class c ON c.oid = tree.oid CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
 CROSS JOIN LATERAL (VALUES
   (current_setting('transaction_read_only') = 'on',
    CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this session is read-only' END,

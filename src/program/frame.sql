@@ -173,10 +173,11 @@ BEGIN
         EXECUTE fill_by USING batches[filled + 1];
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         filled := filled + 1;
+        tries := 0;
+        started := clock_timestamp(); -- the deadline is for waiting
         IF filled = cardinality(batches) THEN
           RAISE NOTICE '% (% rows at a time, while everybody works on)', fill_by, batch;
           is_filled := true;
-          started := clock_timestamp();
         END IF;
         CONTINUE tries;
       END IF;
@@ -444,14 +445,18 @@ BEGIN
                           THEN 'its argument names %1$s, and does not follow the rename'
                           ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
                             'then on' END, g.name, tgfoid::regprocedure) AS text
-            FROM (SELECT n, word, '\m(new|old)\s*\.\s*"{0,1}' || word,
-                         CASE n WHEN from_name THEN to_name WHEN to_name THEN from_name END
-                  FROM unnest(gone) n
-                  CROSS JOIN concat('\m', regexp_replace(n, '(\W)', '\\\1', 'g'), '\M') word
-                  UNION ALL
-                  SELECT 'NEW.* or OLD.*', stars, stars, NULL
-                  FROM concat('(select|values\s*\(|,)\s*(new|old)\s*\.\s*\*|\*\s+from\s+([\w"]+\.)*"{0,1}',
-                              this.name, '\M') stars WHERE added <> '{}') g (name, word, fatal, other)
+            FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
+                  FROM unnest(ARRAY[this.name, this.schema, from_name, to_name] || gone)
+                    WITH ORDINALITY u (n, i)) w (words)
+            CROSS JOIN LATERAL (
+              SELECT gone[i], words[i + 4], '\m(new|old)\s*\.\s*"{0,1}' || words[i + 4],
+                     CASE gone[i] WHEN from_name THEN words[4] WHEN to_name THEN words[3] END
+              FROM generate_subscripts(gone, 1) i
+              UNION ALL
+              SELECT 'a copy of whole rows', stars, stars, NULL
+              FROM concat('\minsert\s+into\M[^;]*((select|values\s*\(|,)\s*(new|old)\s*\.\s*\*|\*\s+from\s+',
+                          '([\w"]+\.)*"{0,1}', words[1], ')') stars WHERE added <> '{}'
+            ) g (name, word, fatal, other)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
@@ -462,13 +467,13 @@ BEGIN
               -- Without comments and strings.
               regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g'),
               -- With the schema, or in a trigger of the same one without.
-              concat('(\m', this.schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
+              concat('(', words[2], '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
-                ')"{0,1}', this.name, '\M')
+                ')"{0,1}', words[1])
             ) is_it (is_ours, is_argument, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
-              AND NOT coalesce(position(other IN concat(prosrc, ' ', arguments)) > 0, false)
-              AND (g.name <> 'NEW.* or OLD.*' OR is_ours AND is_untried)
+              AND NOT coalesce(concat(prosrc, ' ', arguments) ~ other, false)
+              AND (g.name <> 'a copy of whole rows' OR is_ours AND (is_untried OR code ~* 'tg_op|<>|!='))
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
@@ -508,7 +513,7 @@ BEGIN
           format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END
           || ( -- from 18 on a child may have a NOT NULL of its own beside the one that it inherits
             SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', conrelid::regclass,
-                                          its.name), NULL])
+                                          its.name), NULL] ORDER BY array_position(relations, conrelid))
             FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
             CROSS JOIN LATERAL (SELECT CASE attname WHEN giver THEN taker ELSE attname::text END) its (name)
             WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
@@ -552,8 +557,9 @@ BEGIN
           is_work := true;
           -- Row-level security would hide rows from us.
           IF (SELECT relforcerowsecurity FROM pg_class WHERE oid = kept_oid) THEN
-            line := format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', kept.sql_name);
-            steps := ARRAY[[line, NULL]] || steps;
+            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', kept.sql_name);
+            steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
+              || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', kept.sql_name)]];
           END IF;
           IF this.is_forced THEN
             line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name);
@@ -621,6 +627,9 @@ BEGIN
                          SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                          WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
               END;
+              IF failed IS NULL THEN
+                RAISE WARNING '%: no write could be tried: a NULL is in the row', table_name;
+              END IF;
           END;
           IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
             RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,

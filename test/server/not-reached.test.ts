@@ -32,12 +32,27 @@ describe('what the write that is tried does not reach is told by the texts', () 
   ])('refused: %s', async (_, statements) => {
     await here().client.query(statements);
     expect(await refusal(functions.up(here()))).toMatch(
-      /its function (public\.)?audit\(\) has NEW\.\* or OLD\.\* in its text/,
+      /its function (public\.)?audit\(\) has a copy of whole rows in its text/,
+    );
+  });
+
+  test('a warning: one branch of several', async () => {
+    const branches = "IF TG_OP = 'DELETE' THEN INSERT INTO audit VALUES (OLD.*); END IF";
+    await here().client.query(doing(branches));
+    expect((await functions.up(here())).join()).toMatch(
+      /WARNING.* has a copy of whole rows in its text, and may fail/,
     );
   });
 
   test.each([
     ['the row as json', doing('PERFORM to_jsonb(OLD.*), row_to_json(NEW)', fire(changed))],
+    [
+      'a look at the table, and no copy',
+      doing(
+        'IF EXISTS (SELECT * FROM user_profiles WHERE id = NEW.id) THEN INSERT INTO audit (id) VALUES (NEW.id); END IF',
+        fire('AFTER INSERT ON user_profiles FOR EACH ROW'),
+      ),
+    ],
     ['whether it has changed', doing('IF NEW.* IS DISTINCT FROM OLD.* THEN NULL; END IF')],
     [
       'with a table as wide by now',

@@ -206,6 +206,15 @@ describe('a child', () => {
     expect(JSON.stringify(await schemaOf(client)).length).toBe(JSON.stringify(before).length);
   });
 
+  newest('of a child, each with a NOT NULL of its own: from above to below', async () => {
+    const { client } = here();
+    await client.query(`CREATE TABLE below (LIKE user_profiles INCLUDING ALL); CREATE TABLE middle (LIKE user_profiles INCLUDING ALL);
+      ALTER TABLE below INHERIT middle; ALTER TABLE middle INHERIT user_profiles`);
+    await functions.up(here());
+    await client.query('UPDATE below SET mfa_backup_codes = NULL');
+    await functions.down(here());
+  });
+
   test('of another role: refused in words, and plan says so', async () => {
     const { client, admin, name } = here();
     await admin.query(

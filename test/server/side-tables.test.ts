@@ -149,10 +149,13 @@ test.each([functions, scripts])(
     await down(here());
     expect((await client.query(codes)).rows).toEqual(before);
     await force(archive);
+    await client.query('DELETE FROM user_profiles WHERE id = 20');
     await up(here());
     const { rows } = await client.query(
       "SELECT count(*)::int AS back FROM user_profiles WHERE external_id = 'e' || id",
     );
-    expect(rows).toEqual([{ back: 20 }]);
+    expect(rows).toEqual([{ back: 19 }]);
+    const stays = `SELECT relrowsecurity AND relforcerowsecurity AS forced FROM pg_class WHERE relname = '${archive}'`;
+    expect((await client.query(stays)).rows).toEqual([{ forced: true }]);
   },
 );

@@ -192,6 +192,28 @@ describe('a trigger of another table', () => {
     expect((await functions.up(here())).join()).toContain('has backup_codes in its text, and may fail');
   });
 
+  test('in a schema whose name is no regular expression', async () => {
+    const { client } = here();
+    await client.query(`${write('signups', `INSERT INTO "a+b"."user_profiles" (backup_codes) VALUES ('[]')`)};
+      CREATE SCHEMA "a+b"; ALTER TABLE user_profiles SET SCHEMA "a+b"; SET search_path = "a+b", public`);
+    expect(await refusal(scripts.up(here()))).toContain('has backup_codes in its text, and may fail');
+  });
+
+  test('on the way back: the new name alone is not both', async () => {
+    const { client } = here();
+    await functions.up(here());
+    await client.query(write('signups', "INSERT INTO user_profiles (mfa_backup_codes) VALUES ('[]')"));
+    await client.query(`CREATE FUNCTION reads() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM NEW.mfa_backup_codes; RETURN NEW; END';
+      CREATE TRIGGER reads BEFORE INSERT ON user_profiles FOR EACH ROW EXECUTE PROCEDURE reads()`);
+    const said = await refusal(functions.down(here()));
+    expect(said).toMatch(
+      /trigger audit on public.signups: its function public.audit\(\) has mfa_backup_codes in its text/,
+    );
+    expect(said).toMatch(
+      /trigger reads on public.user_profiles: its function public.reads\(\) has mfa_backup_codes in its text/,
+    );
+  });
+
   test.each([
     ['in the same schema', write('signups', "INSERT INTO user_profiles (backup_codes) VALUES ('[]')")],
     [
