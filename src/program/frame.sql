@@ -446,7 +446,7 @@ BEGIN
                           ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
                             'then on' END, g.name, tgfoid::regprocedure) AS text
             FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
-                  FROM unnest(ARRAY[this.name, this.schema, from_name, to_name] || gone)
+                  FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
                     WITH ORDINALITY u (n, i)) w (words)
             CROSS JOIN LATERAL (
               SELECT gone[i], words[i + 4], '\m(new|old)\s*\.\s*"{0,1}' || words[i + 4],
