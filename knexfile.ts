@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { Client } from 'pg';
@@ -57,6 +58,8 @@ async function connection(env: Environment) {
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
   const named = process.env['DOTENV_CONFIG_PATH'];
+  if (named && !existsSync(named))
+    throw new UserError(`DOTENV_CONFIG_PATH is ${named}, and no file is there.`);
   for (const path of named ? [named] : [join(project, '.env'), '.env']) readEnvFile(path);
   return process.env;
 }

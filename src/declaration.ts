@@ -101,7 +101,7 @@ export function checked({ add, ...rest }: Declaration) {
     if (!type) mistakes.push(`"${name}" has the unknown type "${written}": known are ${TYPES}`);
     if (notNull && value === undefined)
       mistakes.push(`"${name}" is NOT NULL without a default: the rows that are there would have no value`);
-    return { name, type, notNull, default: value };
+    return { name, type: type ?? written, notNull, default: value };
   });
   if (rename && !canonicalType(rename.type))
     mistakes.push(`"${rename.to}" has the unknown type "${rename.type}"`);

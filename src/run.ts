@@ -120,13 +120,19 @@ export async function send(
     report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
   connection.on('notice', onNotice);
   let inCircle = false;
+  let cancelling: NodeJS.Timeout | undefined;
+  // The server passes over a request that comes between two statements, or at the moment of a time limit.
+  const cancelUntilItEnds = () => {
+    cancel(connection);
+    cancelling ??= setInterval(() => cancel(connection), 250);
+  };
   const stopWatching = watch(connection, batch, () => {
     inCircle = true;
-    cancel(connection);
+    cancelUntilItEnds();
   });
   try {
     if (heard.signal) throw ended('before it began');
-    heard.act = () => cancel(connection);
+    heard.act = cancelUntilItEnds;
     await connection.query(statements);
     if (heard.signal) report(`${heard.signal} came too late: the work is done.`);
   } catch (error) {
@@ -136,6 +142,7 @@ export async function send(
       );
     throw heard.signal && !(error instanceof UserError) ? ended((error as DatabaseError).message) : error;
   } finally {
+    clearInterval(cancelling);
     stopWatching();
     connection.off('notice', onNotice);
     heard.stopListening();

@@ -1,5 +1,8 @@
 import type { Knex } from 'knex';
 import { checked, type Declaration } from './declaration';
+import type { Plan } from './inspect/plan';
+import type { Rehearsal } from './inspect/rehearse';
+import type { Verification } from './inspect/verify';
 import type { Direction } from './program/program';
 import type { ScriptNames } from './program/script';
 import { run } from './run';
@@ -15,7 +18,7 @@ export { UserError } from './user-error';
 export type TableChange = Readonly<ReturnType<typeof tableChange>>;
 
 /**
- * Turns a declaration into a migration: `export const { up, down, plan, verify, script } = tableChange({...})`.
+ * Turns a declaration into a migration: `export const { up, down, plan, rehearse, verify, script } = tableChange({...})`.
  *
  * @throws UserError with every mistake in the declaration
  */
@@ -28,17 +31,17 @@ export function tableChange(declaration: Declaration) {
     /** Takes it back to the shape that `up` found. @throws UserError, with nothing changed */
     down: (knex: Knex) => run(knex, change, 'down'),
     /** What would be done now, without doing it or making anybody wait. @throws UserError where there is nothing to look at */
-    plan: (knex: Knex, direction: Direction = 'up') =>
+    plan: (knex: Knex, direction: Direction = 'up'): Promise<Plan> =>
       (require('./inspect/plan') as typeof import('./inspect/plan')).planOf(knex, change, direction),
     /** Does it and rolls back, with the same locks and errors. @throws UserError where it could not try */
-    rehearse: (knex: Knex, direction: Direction = 'up') =>
+    rehearse: (knex: Knex, direction: Direction = 'up'): Promise<Rehearsal> =>
       (require('./inspect/rehearse') as typeof import('./inspect/rehearse')).rehearsalOf(
         knex,
         change,
         direction,
       ),
     /** Whether the table is as declared. @throws UserError where there is nothing to look at */
-    verify: (knex: Knex, role?: string) =>
+    verify: (knex: Knex, role?: string): Promise<Verification> =>
       (require('./inspect/verify') as typeof import('./inspect/verify')).verificationOf(knex, change, role),
     /** The same program for psql and any other client. */
     script: (direction: Direction, names: ScriptNames) =>

@@ -8,6 +8,7 @@ export async function main(program: Command, exitCode = 1): Promise<void> {
     await program.parseAsync();
   } catch (error) {
     console.error(error instanceof Error ? error.stack : error);
-    process.exitCode = exitCode;
+    // The driver leaves a connection open where it has no password for it, until the server's authentication_timeout.
+    process.exit(exitCode);
   }
 }

@@ -112,6 +112,7 @@ function ownName(setting: string): string {
 async function passwordFile(asked?: { host: string }): Promise<string> {
   // As to libpq, a socket in its own folder is localhost.
   const host = sockets.includes(asked?.host ?? '') ? 'localhost' : asked?.host;
+  // Where there is no such line it finds undefined. node-postgres takes that, too, and its types do not know.
   const find: (asked: object, found: (password: string) => void) => void = require('pgpass');
   return new Promise((resolve) => find({ ...asked, host }, resolve));
 }

@@ -12,14 +12,13 @@ export const project = existsSync(join(above, 'package.json')) ? above : dirname
  * file, so a value is what python-decouple takes it for: all that follows the =, without a pair of quotes around it.
  * (dotenv's own parser would end it at a #, go on to the next line for an open quote, and take \n for a line feed.)
  *
- * @throws UserError where the application would not find the name
+ * @throws UserError where the application would not find the name, or the file cannot be read
  */
 export function readEnvFile(path: string): void {
   // A folder of this name is Python's.
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true) return;
   const said: Record<string, string> = {};
-  const lines = readFileSync(path, 'utf8').split(/\r\n?|\n/);
-  for (const [i, line] of lines.entries()) {
+  for (const [i, line] of linesOf(path).entries()) {
     const [, name, text = ''] = /^\s*((?:export\s+)?[\w.-]+)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
     if (!name) continue;
     if (/^export\s+(DATABASE_|DB_|PG|MIGRATION)/.test(name))
@@ -29,4 +28,12 @@ export function readEnvFile(path: string): void {
     said[name] = /^(["'])(.*)\1$/s.exec(text)?.[2] ?? text;
   }
   populate(process.env, said);
+}
+
+function linesOf(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split(/\r\n?|\n/);
+  } catch (error) {
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
+  }
 }

@@ -57,6 +57,20 @@ test('a wrong password, by URL and by names', async () => {
     `${refusal}Check DB_PASSWORD, or the line in ~/.pgpass.\n`,
   );
   expect(await complaint(names)).toMatch(/it wants a password\.\nGive DB_PASSWORD, or/);
+  // The driver leaves the connection open: it must not be waited for.
+  await database.admin.query("ALTER SYSTEM SET authentication_timeout = '10min'");
+  await database.admin.query('SELECT pg_reload_conf()');
+  for (const command of ['plan', 'verify', 'rehearse'])
+    expect(await projectCommand(command, [], names)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('it wants'),
+    });
+});
+
+test('a file of settings that is not there', async () => {
+  expect(await complaint({ DOTENV_CONFIG_PATH: 'nowhere' })).toMatch(
+    /\nDOTENV_CONFIG_PATH is nowhere, and no file is there\.\n$/,
+  );
 });
 
 test('an unknown database', async () => {

@@ -51,6 +51,22 @@ test('while it sleeps', async () => {
   await expectNoLocks();
 });
 
+test('where the server passes over the first request, as between two statements', async () => {
+  await here().client.query(`
+    CREATE FUNCTION passes_over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      BEGIN PERFORM pg_sleep(20); EXCEPTION WHEN query_canceled THEN NULL; END;
+      PERFORM pg_sleep(20); RETURN NEW; END $$;
+    CREATE TRIGGER passes_over BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE passes_over()`);
+  const made = expect(attempt()).rejects.toThrow(ended('SIGINT'));
+  const sleeping =
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+  while ((await here().admin.query(sleeping)).rowCount === 0) await setTimeout(10);
+  process.emit('SIGINT', 'SIGINT');
+  await made;
+  expect(await isMade()).toBe(false);
+  await expectNoLocks();
+});
+
 test.each(['SIGINT', 'SIGTERM'] as const)('%s to the command', async (signal) => {
   await read();
   const { child, outcome } = beginKnex(['migrate:latest'], { DATABASE_URL: here().url });

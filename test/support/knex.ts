@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { type Knex, knex } from 'knex';
 import knexConfig from '../../knexfile';
@@ -55,7 +56,7 @@ export function begin(program: string, args: readonly string[], env: Environment
   const { PATH, HOME } = process.env;
   const child = spawn(program, args, {
     cwd,
-    env: { PATH, HOME, DOTENV_CONFIG_PATH: 'none', ...env },
+    env: { PATH, HOME, DOTENV_CONFIG_PATH: devNull, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };

@@ -70,6 +70,11 @@ test('variables that are there go before it, also empty ones', () => {
   expect(read('DB_NAME=d\nDB_PASSWORD=p\nDB_USER=u', there)).toEqual({ ...there, DB_USER: 'u' });
 });
 
+const onLinux = process.platform === 'linux' ? test : test.skip;
+onLinux('a file that cannot be read', () => {
+  expect(() => readEnvFile('/proc/self/mem')).toThrow(/^\/proc\/self\/mem cannot be read: /);
+});
+
 test('what the application would not find is an error that names the line, and not the value', () => {
   const attempt = () => read('A=1\nexport DB_PASSWORD=secret');
   expect(attempt).toThrow(UserError);
