@@ -24,7 +24,7 @@ export function surroundings(env: NodeJS.ProcessEnv = process.env) {
       `MIGRATION_LOCK_DEADLINE is "${seconds}". It is a number of seconds, for example 600.`,
     );
   return {
-    report: (line: string) => (env['MIGRATION_QUIET'] === '1' ? undefined : console.log(line)),
+    report: (env['MIGRATION_QUIET'] === '1' ? () => undefined : console.log) as (line: string) => void,
     deadline: Number(seconds) * 1000,
     ignoreDependents: env['MIGRATION_IGNORE_DEPENDENTS'] === '1',
     // A pooler may have handed on somebody's table_change.dry.
