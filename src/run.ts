@@ -124,7 +124,7 @@ export async function send(
   // The server passes over a request that comes between two statements, or at the moment of a time limit.
   const cancelUntilItEnds = () => {
     cancel(connection);
-    cancelling ??= setInterval(() => cancel(connection), 250);
+    cancelling ??= setInterval(() => cancel(connection), policy.cancelAgain);
   };
   const stopWatching = watch(connection, batch, () => {
     inCircle = true;

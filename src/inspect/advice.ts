@@ -34,19 +34,19 @@ UNION ALL -- why this role may not do it here
 SELECT 'conflict', '', concat(problem, chr(10), remedy)
 FROM tree JOIN pg_class c ON c.oid = tree.oid CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
 CROSS JOIN LATERAL (VALUES
-  (current_setting('transaction_read_only') = 'on',
+  (c.oid = $1 AND current_setting('transaction_read_only') = 'on',
    CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this session is read-only' END,
    'Connect to the primary, or see where that comes from: '
    'SELECT source FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
   (NOT pg_has_role(relowner, 'USAGE'),
    format('%s belongs to %s, and only its owner may alter it; this session is %I', c.oid::regclass, owner, current_user),
    format('Run it as %s, or as a member of that role.', owner)),
-  ($5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
+  (c.oid = $1 AND $5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
      AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE'),
    format('a table is kept beside it, and its owner %s may not create one in schema %s', owner, schema),
    format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, owner))
 ) reason (applies, problem, remedy)
-WHERE applies AND (c.oid = $1 OR problem ~ ' belongs to ')
+WHERE applies
 UNION ALL
 SELECT 'conflict', '', format(E'column %I of %s is of the table''s row type: while it is, the server changes no type of it, '
     'and adds no column with a default\n%s', a.attname, c.oid::regclass,

@@ -29,6 +29,8 @@ export const policy = {
   /** How often the server is asked for an answer while a try runs, and how long the network may then be silent before it counts as cut. */
   pulse: 5_000,
   silence: 15_000,
+  /** How often an interrupted program is cancelled, until it ends. */
+  cancelAgain: 250,
   /** How many rows are filled at a time before the lock, in a transaction that locks nothing but these rows. */
   batch: 2_000,
   /** Up to this size, in bytes, NULLs are filled all at once: behind the lock of the change. */
