@@ -32,21 +32,25 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 
 UNION ALL -- why this role may not do it here
 SELECT 'conflict', '', concat(problem, chr(10), remedy)
-FROM tree JOIN pg_class c ON c.oid = tree.oid CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
+FROM pg_class c CROSS JOIN LATERAL (SELECT relowner::regrole, relnamespace::regnamespace) its (owner, schema)
+LEFT JOIN LATERAL (
+  SELECT x.oid::regclass, x.relowner::regrole FROM tree JOIN pg_class x ON x.oid = tree.oid
+  WHERE NOT pg_has_role(x.relowner, 'USAGE') ORDER BY x.oid <> c.oid LIMIT 1
+) another (name, owner) ON true
 CROSS JOIN LATERAL (VALUES
-  (c.oid = $1 AND current_setting('transaction_read_only') = 'on',
+  (current_setting('transaction_read_only') = 'on',
    CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this session is read-only' END,
    'Connect to the primary, or see where that comes from: '
    'SELECT source FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
-  (NOT pg_has_role(relowner, 'USAGE'),
-   format('%s belongs to %s, and only its owner may alter it; this session is %I', c.oid::regclass, owner, current_user),
-   format('Run it as %s, or as a member of that role.', owner)),
-  (c.oid = $1 AND $5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
+  (another.name IS NOT NULL,
+   format('%s belongs to %s, and only its owner may alter it; this session is %I', another.name, another.owner, current_user),
+   format('Run it as %s, or as a member of that role.', another.owner)),
+  ($5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
      AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE'),
-   format('a table is kept beside it, and its owner %s may not create one in schema %s', owner, schema),
-   format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, owner))
+   format('a table is kept beside it, and its owner %s may not create one in schema %s', its.owner, schema),
+   format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, its.owner))
 ) reason (applies, problem, remedy)
-WHERE applies
+WHERE c.oid = $1 AND applies
 UNION ALL
 SELECT 'conflict', '', format(E'column %I of %s is of the table''s row type: while it is, the server changes no type of it, '
     'and adds no column with a default\n%s', a.attname, c.oid::regclass,

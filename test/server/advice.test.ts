@@ -4,7 +4,7 @@ import type { Knex } from 'knex';
 import { plan } from '../../migrations/0016_add_security_fields';
 import { type TableChange, tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
-import { databasePerTest, urlWith } from '../support/database';
+import { databasePerTest, serverVersion, urlWith } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, migrateWith } from '../support/routes';
 
@@ -231,7 +231,8 @@ test('what is built or checked anew behind the lock, where the table is large; a
   const { rows } = await client.query(files);
   expect(await said()).toEqual([]);
   await migrateWith(knex, 'up');
-  expect((await client.query(files)).rows).toEqual(rows);
+  // Before 11 the default rewrites it all.
+  if (serverVersion >= 11) expect((await client.query(files)).rows).toEqual(rows);
   await client.query(
     `CREATE INDEX CONCURRENTLY part ON user_profiles (id) WHERE email_verification_token IS NOT NULL`,
   );
