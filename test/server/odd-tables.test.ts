@@ -42,7 +42,9 @@ describe('column numbers', () => {
     for (const left of [27, 19, 11]) {
       const { conflicts, warnings } = await planned();
       expect(conflicts).toEqual([]);
-      expect(warnings[0]).toContain(`${left} more columns are possible`);
+      // Before 11 a default rewrites the table besides.
+      const [first] = warnings.filter((line) => !line.includes('before PostgreSQL 11'));
+      expect(first).toContain(`${left} more columns are possible`);
       await functions.up(here());
       await functions.down(here());
     }
