@@ -150,21 +150,6 @@ test('without a database it says so, and starts none', async () => {
   expect(existsSync(join(copy, '.postgres'))).toBe(false);
 });
 
-test('it starts faster than from TypeScript', async () => {
-  const best = async (command: () => Promise<Outcome>) => {
-    const times = [];
-    for (let i = 0; i < 3; i++) {
-      const started = performance.now();
-      expect(await command()).toMatchObject({ code: 0 });
-      times.push(performance.now() - started);
-    }
-    return Math.min(...times);
-  };
-  const [js, ts] = [await best(() => deployed('migrate:list')), await best(() => source('migrate:list'))];
-  console.log(`migrate:list: ${js.toFixed(0)} ms from dist/, ${ts.toFixed(0)} ms from TypeScript`);
-  expect(js).toBeLessThan(ts);
-});
-
 describe('docs/examples', () => {
   const read = (name: string) => readFileSync(join(project, 'docs/examples', name), 'utf8');
   const deploy = () => run('bash', ['docs/examples/deploy.sh'], { DATABASE_URL: database.url }, copy);

@@ -61,9 +61,7 @@ describe('a CommonJS project', () => {
     const sleeping = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(3)'`;
     while ((await admin.query(sleeping)).rows.length === 0)
       await new Promise((resolve) => setTimeout(resolve, 50));
-    const started = performance.now();
     await here().database.client.query(`UPDATE user_profiles SET mfa_backup_codes = NULL`);
-    expect(performance.now() - started).toBeLessThan(500);
     expect((await admin.query(sleeping)).rows).toHaveLength(1);
     expect(await latest).toMatchObject({
       code: 0,
