@@ -89,8 +89,11 @@ DECLARE
   concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
-  kept_oid  pg_catalog.oid; -- where that can be,
   archive   pg_catalog.record; -- the one for values that go
+  kept_oid  pg_catalog.oid; -- where its rows can be found by the key:
+  key       pg_catalog.text; -- its columns,
+  key_read  pg_catalog.text; -- how they are read from the table t,
+  on_key    pg_catalog.text; -- and compared with those of an archive a
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text; -- the one that is asked for
@@ -232,53 +235,24 @@ BEGIN
         CONTINUE tries;
       END IF;
       LOOP
-        -- 1. The table, and its key: the primary key; where children inherit, with the table of the row.
+        -- 1. The table.
         PERFORM set_config('search_path', found_path, true);
         EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
         INTO target;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
-               o.oid AS owner_oid, o.rolsuper AS owner_super, pg_has_role(o.oid, 'USAGE') AS is_own,
-               c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AS is_table, false AS has_rows,
-               c.relforcerowsecurity AND NOT (me.rolsuper OR me.rolbypassrls) AS is_forced, key.*
+               o.oid AS owner_oid, o.rolsuper AS owner_super, c.relkind = 'p' AS is_partitioned,
+               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open, false AS has_rows
         INTO this
-        FROM pg_roles me
-        LEFT JOIN pg_class c ON c.oid = target
-        LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN pg_roles o ON o.oid = c.relowner
-        CROSS JOIN LATERAL (
-          SELECT string_agg(k.name, ', ' ORDER BY place) AS key,
-                 string_agg(k.name_read, ', ' ORDER BY place) AS key_read,
-                 string_agg(k.match, ' AND ' ORDER BY place) AS matches,
-                 array_agg(format('%s %s', k.name, k.type) ORDER BY k.name COLLATE "C") AS key_columns,
-                 CASE WHEN min(place) > 0 -- no index has the order of several tables
-                      THEN ' ORDER BY ' || string_agg(k.name, ', ' ORDER BY place) END AS in_order
-          FROM pg_index i
-          JOIN pg_class x ON x.oid = i.indexrelid AND x.relam = 403 -- a btree: not WITHOUT OVERLAPS
-          CROSS JOIN LATERAL (
-            SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
-                   't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
-            WHERE c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-            UNION ALL
-            -- By the operator of the key's index, where = would take what fits better on the search_path.
-            SELECT at + 1, quote_ident(attname), quote_ident(attname),
-                   format('t.%1$I OPERATOR(%2$I.%3$s) a.%1$I', attname, s.nspname, e.oprname), a.atttypid
-            FROM generate_subscripts(i.indclass, 1) at
-            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at]
-            JOIN pg_opclass p ON p.oid = i.indclass[at]
-            JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3 -- equality
-              AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
-            JOIN pg_operator e ON e.oid = m.amopopr
-            JOIN pg_namespace s ON s.oid = e.oprnamespace) k (place, name, name_read, match, type)
-          WHERE i.indrelid = c.oid AND i.indisprimary) key
-        WHERE me.rolname = current_user;
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
+        WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
         IF target IS NULL THEN
           RAISE EXCEPTION USING ERRCODE = 'undefined_table',
             MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
                              current_user, current_database()),
             HINT = concat_ws(' ', declaration ->> 'after',
                              'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
-        ELSIF NOT this.is_table THEN
+        ELSIF NOT FOUND THEN
           RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
             MESSAGE = format('%s is not a table that stays, but: %s', table_name,
                              pg_describe_object('pg_class'::regclass, target, 0)),
@@ -325,7 +299,7 @@ BEGIN
         lock_mode := 'ACCESS SHARE';
         EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
       END IF;
-      IF this.is_own AND NOT this.is_forced THEN
+      IF this.is_open THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
       OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
@@ -334,11 +308,7 @@ BEGIN
       concerned := relations || before.oid || kept.oid;
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
-      -- Where its rows can be found by the key: that very one.
-      kept_oid := CASE WHEN this.key_columns = ARRAY(
-        SELECT format('%I %s', attname, atttypid) FROM pg_attribute
-        WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
-        ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END;
+      kept_oid := NULL;
       budget := lock_budget;
 
       FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
@@ -392,7 +362,7 @@ BEGIN
                    btrim(regexp_replace(value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') AS bare
             FROM unnest(names) WITH ORDINALITY n (col, place)
             CROSS JOIN (VALUES ('found', target), ('declared', 0), ('before', before.oid),
-                               ('archived', kept_oid)) r (role, oid)
+                               ('archived', kept.oid)) r (role, oid)
             LEFT JOIN (
               SELECT attrelid, attname::text, format_type(atttypid, atttypmod), attnotnull, k.conname,
                      k.convalidated IS FALSE, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
@@ -408,7 +378,7 @@ BEGIN
               LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
               LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
                 ON k.conrelid = attrelid AND k.contype = 'n' AND k.conkey = ARRAY[attnum]
-              WHERE attrelid IN (target, before.oid, kept_oid) AND attname = ANY (names) AND NOT attisdropped
+              WHERE attrelid IN (target, before.oid, kept.oid) AND attname = ANY (names) AND NOT attisdropped
               UNION ALL
               SELECT 0, name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
               FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
@@ -502,6 +472,31 @@ BEGIN
           END IF;
         END LOOP;
         gone := gone || giver;
+        -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
+        IF pass = 1 AND (holding <> '{}' OR kept.oid IS NOT NULL) THEN
+          SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(name_read, ', ' ORDER BY place),
+                 string_agg(match, ' AND ' ORDER BY place),
+                 CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
+                   SELECT format('%I %s', attname, atttypid) FROM pg_attribute
+                   WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
+                   ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END
+          INTO key, key_read, on_key, kept_oid
+          FROM (
+            SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
+                   't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
+            WHERE cardinality(relations) > 1 AND NOT this.is_partitioned
+            UNION ALL -- by the index's operator: = would be what fits better on the session's search_path
+            SELECT at + 1, quote_ident(attname), quote_ident(attname),
+                   format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), atttypid
+            FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
+            JOIN pg_attribute a ON attrelid = i.indrelid AND attnum = i.indkey[at]
+            JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
+            WHERE i.indrelid = target AND i.indisprimary
+          ) k (place, name, name_read, match, type) HAVING bool_or(place > 0);
+          IF kept_oid IS NULL THEN
+            sets := '{}';
+          END IF;
+        END IF;
 
         -- 4. Refuse, with nothing changed: all at once.
         IF pass = 1 THEN
@@ -611,11 +606,11 @@ BEGIN
         END IF;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
-          detail := concat_ws(', ', this.key_read, array_to_string(dropped, ', '));
-          steps := steps || ARRAY[[CASE WHEN this.key IS NOT NULL THEN format(
+          detail := concat_ws(', ', key_read, array_to_string(dropped, ', '));
+          steps := steps || ARRAY[[CASE WHEN key IS NOT NULL THEN format(
               E'CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false;\nALTER TABLE %1$s '
               'ADD PRIMARY KEY (%4$s)%5$s;\nINSERT INTO %1$s SELECT %2$s FROM %3$s t WHERE %6$s',
-              archive.sql_name, detail, this.sql_name, this.key, archive.closing, line) END,
+              archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
         SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
@@ -637,28 +632,33 @@ BEGIN
               AND format('ALTER COLUMN %I DROP NOT NULL', its.name) = ANY (clauses));
         steps := steps || CASE WHEN sets <> '{}' THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
-                    array_to_string(sets, ', '), kept.sql_name, this.matches), NULL],
+                    array_to_string(sets, ', '), kept.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
             [format('DELETE FROM %s a USING %s t WHERE %s', kept.sql_name, this.sql_name,
-                    array_to_string(this.matches || matches, ' AND ')),
-             CASE WHEN cardinality(sets) + cardinality(this.key_columns) <> (
+                    array_to_string(on_key || matches, ' AND ')),
+             CASE WHEN cardinality(sets) <> (
                SELECT count(*) FROM pg_attribute
-               WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped) THEN 'SELECT false' END],
+               WHERE attrelid = kept.oid AND attname = ANY (names)) THEN 'SELECT false' END],
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
-                    this.sql_name, this.matches), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
+                    this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
         -- Both are planned in the first pass. to_jsonb() knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
-                      string_agg(format('%1$I = %1$I', attname), ', '), this.in_order) INTO write
+                      string_agg(format('%1$I = %1$I', attname), ', '),
+                      CASE WHEN this.is_partitioned OR cardinality(relations) = 1 THEN (
+                        SELECT ' ORDER BY ' || string_agg(quote_ident(attname), ', ' ORDER BY n)
+                        FROM pg_constraint CROSS JOIN unnest(conkey) WITH ORDINALITY k (num, n)
+                        JOIN pg_attribute ON attrelid = target AND attnum = num
+                        WHERE conrelid = target AND contype = 'p') END) INTO write
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT CASE
           WHEN atthasdef THEN coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''
           WHEN attnotnull THEN coalesce(to_jsonb(a) ->> 'attidentity', '') = 'a' ELSE false END;
         IF pass = 1 AND steps <> '{}' THEN
-          IF fills <> '{}' AND is_filled IS FALSE AND alone AND NOT (dry OR this.is_forced OR on_citus)
+          IF fills <> '{}' AND is_filled IS FALSE AND alone AND this.is_open AND NOT (dry OR on_citus)
             AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
@@ -671,16 +671,13 @@ BEGIN
           END IF;
           is_work := true;
           -- Row-level security would hide rows from us.
-          IF (SELECT relforcerowsecurity FROM pg_class WHERE oid = kept_oid) THEN
-            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', kept.sql_name);
-            steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
-              || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', kept.sql_name)]];
-          END IF;
-          IF this.is_forced THEN
-            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', this.sql_name);
-            steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
-              || ARRAY[[line, NULL]];
-          END IF;
+          FOREACH col IN ARRAY ARRAY[CASE WHEN row_security_active(kept_oid) THEN kept.sql_name END,
+                                     CASE WHEN row_security_active(target) THEN this.sql_name END] LOOP
+            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', col);
+            steps := CASE WHEN col IS NULL THEN steps ELSE
+              ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
+              || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', col)]] END;
+          END LOOP;
           steps := (
             SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
                              ORDER BY n)

@@ -93,7 +93,7 @@
           steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
             'WHERE %s AND t.%2$I IS NULL', this.sql_name, to_name,
             CASE WHEN to_type ~ '\]$' THEN '{}' WHEN to_size >= length(none) THEN none ELSE '' END,
-            kept.sql_name, this.matches), NULL]];
+            kept.sql_name, on_key), NULL]];
         END IF;
 --@ first
 --@ back
