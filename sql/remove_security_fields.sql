@@ -328,10 +328,10 @@ BEGIN
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
         nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
+        later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
         left_to_do pg_catalog.text;
         write     pg_catalog.text; -- the one that is tried
-        later     pg_catalog.text[] := '{}'; -- steps behind the ALTER TABLE
         declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
@@ -484,6 +484,13 @@ BEGIN
           END IF;
           IF found.not_null AND NOT wanted.not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
+            -- From 18 on a child may have a NOT NULL of its own beside the one that it inherits.
+            later := later || (
+              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+                conrelid::regclass, col), NULL] ORDER BY array_position(relations, conrelid))
+              FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+              WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
+                AND attname = found.name);
           ELSIF wanted.not_null AND (found.not_null IS NOT TRUE OR found.unproved AND NOT wanted.unproved)
             AND (found.name IS NOT NULL OR fill IS NULL) THEN
             line := format(
@@ -547,8 +554,10 @@ BEGIN
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        END IF;
+        -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
             SELECT CASE WHEN is_ours THEN is_argument OR is_untried AND code ~* fatal
                         ELSE code ~* word AND code ~* its_name END AS is_fatal,
@@ -628,16 +637,9 @@ BEGIN
         steps := steps
           || CASE WHEN fills <> '{}' AND is_filled IS NOT TRUE THEN ARRAY[[fill_by || line, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
-            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END;
-        steps := steps || CASE WHEN clauses <> '{}' THEN ARRAY[[
-          format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END
-          || ( -- from 18 on a child may have a NOT NULL of its own beside the one that it inherits
-            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', conrelid::regclass,
-                                          its.name), NULL] ORDER BY array_position(relations, conrelid))
-            FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
-            CROSS JOIN LATERAL (SELECT CASE attname WHEN giver THEN taker ELSE attname::text END) its (name)
-            WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
-              AND format('ALTER COLUMN %I DROP NOT NULL', its.name) = ANY (clauses));
+            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
+          || CASE WHEN clauses <> '{}' THEN ARRAY[[
+            format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_type IS NOT NULL AND to_type IS NOT NULL THEN

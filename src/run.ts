@@ -52,12 +52,13 @@ export async function run(knex: Knex, change: Change, direction: Direction, arou
   const opening = isUsedUp
     ? new Error('the connectionPool is used up')
     : own.acquireConnection().catch((error: Error) => error);
+  const statements = program(change, direction, around);
   try {
     await withConnection(knex, async (batch) => {
-      const { rows } = await batch.query<{ holds: boolean; settings: unknown }>(beginBatch(change));
+      const [found] = (await batch.query<{ holds: boolean; settings: Setting[] }>(beginBatch(change))).rows;
       const opened = await opening;
       let connection = batch;
-      if (knex.isTransaction && rows[0]?.holds) {
+      if (knex.isTransaction && found?.holds) {
         around.report('This batch of Knex holds the table already: the change is made in its transaction.');
       } else if (opened instanceof Error) {
         around.report(
@@ -66,8 +67,8 @@ export async function run(knex: Knex, change: Change, direction: Direction, arou
       } else {
         connection = opened;
       }
-      await send(connection, batch, program(change, direction, around), around.report, notBegun, heard);
-      await batch.query(endBatch, [JSON.stringify(rows[0]?.settings)]);
+      await send(connection, batch, statements, around.report, notBegun, heard);
+      await batch.query(endBatch(found?.settings ?? []));
     });
   } catch (error) {
     throw explained(error);
@@ -202,10 +203,15 @@ SELECT pg_catalog.pg_advisory_xact_lock_shared(${advisoryKey}),
        ) AS holds`;
 }
 
+interface Setting {
+  readonly name: string;
+  readonly setting: string;
+}
+
 /** Sets back what `beginBatch` has set, for the migrations that follow. */
-const endBatch = `
-SELECT pg_catalog.set_config(name, setting, true)
-FROM pg_catalog.json_to_recordset($1) AS was (name pg_catalog.text, setting pg_catalog.text)`;
+function endBatch(settings: readonly Setting[]): string {
+  return `SELECT ${settings.map(({ name, setting }) => `pg_catalog.set_config('${name}', ${escapeLiteral(setting)}, true)`)}`;
+}
 
 /** Asked on the connection of Knex's batch: who waits for its transaction, and keeps the lock that the program needs? */
 const circle = `

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { populate } from 'dotenv';
 import { UserError } from '../user-error';
 
 const above = join(__dirname, '../..');
@@ -27,7 +26,8 @@ export function readEnvFile(path: string): void {
       );
     said[name] = /^(["'])(.*)\1$/s.exec(text)?.[2] ?? text;
   }
-  populate(process.env, said);
+  // Late: where there is no file it would only take time.
+  (require('dotenv') as typeof import('dotenv')).populate(process.env, said);
 }
 
 function linesOf(path: string): string[] {

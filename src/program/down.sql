@@ -1,5 +1,4 @@
 --@ declare
-        later     pg_catalog.text[] := '{}'; -- steps behind the ALTER TABLE
         declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
@@ -108,8 +107,6 @@
               ELSE 'false' END, to_name, from_size,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
---@ later
-        steps := steps || later;
 --@ may fail
               IF steps[i][2] = 'may fail' THEN
                 RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;

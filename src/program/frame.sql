@@ -280,6 +280,7 @@ BEGIN
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
         nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
+        later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
         left_to_do pg_catalog.text;
         write     pg_catalog.text; -- the one that is tried
@@ -377,6 +378,13 @@ BEGIN
           END IF;
           IF found.not_null AND NOT wanted.not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
+            -- From 18 on a child may have a NOT NULL of its own beside the one that it inherits.
+            later := later || (
+              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+                conrelid::regclass, col), NULL] ORDER BY array_position(relations, conrelid))
+              FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+              WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
+                AND attname = found.name);
 --@ not null
           END IF;
         END LOOP;
@@ -430,8 +438,10 @@ BEGIN
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        END IF;
+        -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
             SELECT CASE WHEN is_ours THEN is_argument OR is_untried AND code ~* fatal
                         ELSE code ~* word AND code ~* its_name END AS is_fatal,
@@ -503,16 +513,9 @@ BEGIN
         steps := steps
           || CASE WHEN fills <> '{}' AND is_filled IS NOT TRUE THEN ARRAY[[fill_by || line, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
-            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END;
-        steps := steps || CASE WHEN clauses <> '{}' THEN ARRAY[[
-          format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END
-          || ( -- from 18 on a child may have a NOT NULL of its own beside the one that it inherits
-            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', conrelid::regclass,
-                                          its.name), NULL] ORDER BY array_position(relations, conrelid))
-            FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
-            CROSS JOIN LATERAL (SELECT CASE attname WHEN giver THEN taker ELSE attname::text END) its (name)
-            WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
-              AND format('ALTER COLUMN %I DROP NOT NULL', its.name) = ANY (clauses));
+            format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
+          || CASE WHEN clauses <> '{}' THEN ARRAY[[
+            format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
 --@ back
         steps := steps || CASE WHEN sets <> '{}' THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
@@ -527,7 +530,7 @@ BEGIN
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
---@ later
+        steps := steps || later;
         -- Both are planned in the first pass. to_jsonb() knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
