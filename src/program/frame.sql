@@ -82,11 +82,10 @@ DECLARE
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
              'ALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
-             (SELECT string_agg(DISTINCT format(', %I', g.rolname), '')
-              FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) x
-              JOIN pg_roles g ON g.oid = x.grantee AND g.rolname NOT IN (current_user, this.owner)
-              JOIN pg_roles me ON me.oid = d.defaclrole AND me.rolname = current_user
-              WHERE d.defaclobjtype = 'r'), this.owner) AS closing
+             (SELECT string_agg(DISTINCT concat(', ', grantee::regrole), '')
+              FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl)
+              WHERE defaclobjtype = 'r' AND defaclrole = quote_ident(current_user)::regrole
+                AND grantee NOT IN (0, defaclrole, this.owner_oid)), this.owner) AS closing
     FROM (SELECT of_name) w (name)
     LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
         SELECT c.relowner = this.owner_oid
