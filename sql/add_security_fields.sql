@@ -296,6 +296,7 @@ BEGIN
       END LOOP;
       IF dry THEN
         lock_mode := 'ACCESS SHARE';
+        asked := clock_timestamp();
         EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
       END IF;
       IF this.is_open THEN
@@ -824,6 +825,10 @@ BEGIN
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours nothing is there before its COMMIT', table_name)] END;
+      IF dry AND is_work THEN
+        OPEN holders; FETCH holders INTO holder; CLOSE holders;
+        said := array_remove(said || (format('%s: it would wait. ', table_name) || holder.names), NULL);
+      END IF;
       EXIT tries;
     EXCEPTION
       WHEN SQLSTATE 'TC001' THEN NULL;

@@ -171,20 +171,6 @@ SELECT 'hint', new, format('%s is %s, as %s was; the application''s model says %
 FROM rename JOIN pg_attribute ON attrelid = $1 AND attname = new
 WHERE atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::text <> type
 
-UNION ALL -- who holds a transaction on it, or on its row of the catalog; a query up to its first string or number: somebody's data
-SELECT 'holder', '', string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('a prepared transaction: ROLLBACK PREPARED %L;', x.gid)
-  ELSE format('pid %s, user %s, application %L, %s, transaction open for %s s: %s', l.pid, a.usename,
-              coalesce(a.application_name, ''), coalesce(a.state, 'hidden from this role'),
-              round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
-              left(split_part(regexp_replace(a.query, '(''|\m\d|\$([^0-9$][^$]*)?\$).*', '...'), chr(10), 1), 100)) END, chr(10))
-FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN (pg_locks y JOIN pg_prepared_xacts x ON x.transaction = y.transactionid AND y.pid IS NULL)
-  ON y.virtualtransaction = l.virtualtransaction AND l.pid IS NULL
-WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (
-  l.relation IN (SELECT oid FROM tree) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  OR l.transactionid IN (SELECT c.xmax FROM pg_class c JOIN tree ON tree.oid = c.oid -- a GRANT before 18
-                         UNION ALL SELECT c.xmax FROM pg_attribute c JOIN tree ON tree.oid = c.attrelid))
-
 UNION ALL -- Knex's own source of migrations records them with .js or .ts, ours without
 SELECT 'record', '', coalesce(substring(query_to_xml(format(
   'SELECT max(name) AS n FROM %s WHERE right(regexp_replace(name, ''\.\w+$'', ''''), length(%L)) = %2$L', $2::regclass, tail),

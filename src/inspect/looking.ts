@@ -18,6 +18,7 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
   const { said, refusal } = await rehearsalOf(knex, change, direction, true);
   const isRemark = (line: string) => line.startsWith(`${table}: `);
   const steps = said.filter((line) => !/^WARNING: /.test(line) && !isRemark(line));
+  const waits = `${table}: it would wait. Held by `;
   const { schemaName, tableName: record } = recordTable(knex.client.config);
   const ofKnex = [record, `${record}_lock`].map((name) =>
     (schemaName ? [schemaName, name] : [name]).map(escapeIdentifier).join('.'),
@@ -37,7 +38,8 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
     const { database = '', host, port, user = '' } = connection;
     return {
       steps,
-      notes: said.filter(isRemark),
+      notes: said.filter((line) => isRemark(line) && !line.startsWith(waits)),
+      holders: said.flatMap((line) => line.split(waits)[1] ?? [])[0] ?? null,
       warned: said.flatMap((line) => /^WARNING: (.*)$/s.exec(line)?.[1] ?? []),
       recorded: record === '' ? (false as const) : record,
       knexLock: (told('lock')[0]?.line ?? null) as 'free' | 'held' | 'stale' | null,

@@ -20,7 +20,7 @@ Where none is, release it: npx knex migrate:unlock`,
 /** @see TableChange.plan */
 export async function planOf(knex: Knex, change: Change, direction: Direction) {
   const look = await looking(knex, change, direction);
-  const { steps, notes, recorded, knexLock } = look;
+  const { steps, notes, holders, recorded, knexLock } = look;
   const said = (...kinds: string[]) => look.advice(...kinds).map(({ line }) => line);
   // Asked through Knex's client, which says why the migrator would refuse its record.
   const { schemaName, tableName } = recordTable(knex.client.config);
@@ -30,7 +30,6 @@ export async function planOf(knex: Knex, change: Change, direction: Direction) {
   const conflicts = [...said('conflict'), refused, look.refusal].flatMap((line) => line ?? []);
   const checks = direction === 'up' ? said('refusal', 'check') : [];
   const warnings = [...look.warned, ...said('warning'), ...new Set(checks)];
-  const [holders = null] = said('holder');
   const indented = (text: string) => text.replaceAll('\n', '\n  ');
   const lines = [
     look.database,

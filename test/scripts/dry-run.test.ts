@@ -1,5 +1,5 @@
 import { everythingIn } from '../support/catalog';
-import { databasePerTest } from '../support/database';
+import { connect, databasePerTest } from '../support/database';
 import { functions, scripts } from '../support/routes';
 
 // What only says what it would do is asked for in so many words, and says that it is that.
@@ -13,6 +13,18 @@ test('a script that is dry says so, first of all', async () => {
   expect(first).toBe('user_profiles: a dry run, as table_change.dry is on: nothing is changed');
   expect(second).toMatch(/^CREATE TABLE /);
   expect(await everything()).toEqual(before);
+});
+
+test('it says at its end who would be waited for', async () => {
+  const other = await connect(here().url);
+  await other.query("SET application_name = 'report'; BEGIN; SELECT FROM user_profiles");
+  await here().client.query("SET table_change.dry = 'on'");
+  expect((await scripts.up(here())).pop()).toMatch(
+    /^user_profiles: it would wait\. Held by pid \d+, .* 'report', idle in transaction/,
+  );
+  await other.query('ROLLBACK');
+  expect((await scripts.up(here())).pop()).not.toMatch(/it would wait/);
+  await other.end();
 });
 
 test('what is neither on nor off is an error', async () => {
