@@ -27,7 +27,7 @@
 --           are the table owner's alone.
 -- Knex      npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.
 -- Django    python manage.py migrate healthcare 0016_add_security_fields --fake
--- Contents  1. table and key; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
+-- Contents  1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE

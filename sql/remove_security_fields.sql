@@ -25,7 +25,7 @@
 --           come back when the change is made again.
 -- Knex      Where Knex has it recorded, it still has, and migrate:latest would do nothing: npx knex
 --           migrate:down 0016_add_security_fields deletes the record.
--- Contents  1. table and key; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
+-- Contents  1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE

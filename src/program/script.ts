@@ -79,7 +79,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       : []),
     [
       'Contents',
-      '1. table and key; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write',
+      '1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write',
     ],
   ];
   return [
