@@ -109,6 +109,7 @@ DECLARE
   is_filled boolean := false; -- NULL: some have come since, or it failed
   steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
   left_over pg_catalog.text[]; -- steps that may fail, and did
+  last      pg_catalog.text[]; -- steps behind the check
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
@@ -210,6 +211,7 @@ BEGIN
     is_work := false;
     said := '{}';
     left_over := '{}';
+    last := '{}';
     locked := '{}';
 
     BEGIN
@@ -239,7 +241,7 @@ BEGIN
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
                o.oid AS owner_oid, o.rolsuper AS owner_super, c.relkind = 'p' AS is_partitioned,
-               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open, false AS has_rows
+               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open, true AS has_rows
         INTO this
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
@@ -351,11 +353,16 @@ BEGIN
             'columns were not added by this change', table_name, before.sql_name;
           EXIT;
         END IF;
-        IF has_to AND NOT has_from AND ARRAY(
+        IF has_to AND ARRAY(
           SELECT attname::text FROM pg_attribute
           WHERE attrelid = before.oid AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
-          giver := to_name;
-          taker := from_name;
+          IF has_from THEN
+            conflicts := ARRAY[format('there is a column %1$s again beside %2$s. Where it is of no more '
+              'use: ALTER TABLE %3$s DROP COLUMN %1$I;', from_name, to_name, this.sql_name)];
+          ELSE
+            giver := to_name;
+            taker := from_name;
+          END IF;
         END IF;
         FOR look IN
           WITH shape AS ( -- of a kind are types that hold each other's values, where they are as wide
@@ -402,6 +409,7 @@ BEGIN
           col := look.col;
           found := look.found;
           archived := look.archived;
+          matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
           declared := look.declared;
           wanted := look.before;
           fill := CASE WHEN col NOT IN (from_name, to_name) THEN coalesce(wanted.value, declared.value)
@@ -426,7 +434,7 @@ BEGIN
             -- A value is what is not the default with which up would add the column again. As text where the
             -- type is another by now, or has no operator of its own.
             holding := holding || format(CASE
-              WHEN declared.value IS NULL THEN 't.%1$I IS NOT NULL'
+              WHEN declared.value IS NULL THEN 't.%1$I IS DISTINCT FROM NULL' -- a row of NULLs is none
               WHEN found.type = declared.type AND found.type !~ '^(json$|character)'
               THEN 't.%1$I IS DISTINCT FROM %2$s'
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
@@ -444,8 +452,8 @@ BEGIN
               line := CASE WHEN wanted.not_null THEN format('coalesce(a.%I%s)', col, ', ' || fill)
                            ELSE format('a.%I', col) END;
               sets := sets || format('%I = %s', col, line);
-              matches := matches || format('t.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text',
-                                           col, line);
+              matches[cardinality(matches)] := format(
+                't.%I::pg_catalog.text IS NOT DISTINCT FROM (%s)::pg_catalog.text', col, line);
               nulls := nulls || format('%I = CASE WHEN %s THEN NULL ELSE a.%1$I END', col,
                                        matches[cardinality(matches)]);
             END IF;
@@ -465,12 +473,13 @@ BEGIN
           ELSIF found.width < wanted.width THEN
             clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collate_as);
           ELSIF found.type <> wanted.type THEN
-            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col, wanted.type,
-                           found.collate_as);
+            -- A cast would cut trailing spaces; this fails where a value is too long.
+            line := format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s%4$s USING pg_catalog.substr(%2$I, '
+                           '1, CASE WHEN pg_catalog.length(%2$I) > %5$s THEN -1 ELSE %5$s END)',
+                           this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF found.kind = 'text' AND touched <= 16777216 THEN -- bytes
-              -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
@@ -484,13 +493,6 @@ BEGIN
           END IF;
           IF found.not_null AND NOT wanted.not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
-            -- From 18 on a child may have a NOT NULL of its own beside the one that it inherits.
-            later := later || (
-              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
-                conrelid::regclass, col), NULL] ORDER BY array_position(relations, conrelid))
-              FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
-              WHERE conrelid = ANY (relations) AND conrelid <> target AND contype = 'n' AND conislocal
-                AND attname = found.name);
           ELSIF wanted.not_null AND (found.not_null IS NOT TRUE OR found.unproved AND NOT wanted.unproved)
             AND (found.name IS NOT NULL OR fill IS NULL) THEN
             line := format(
@@ -503,6 +505,16 @@ BEGIN
             ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
               later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
+          END IF;
+          -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
+          IF NOT wanted.not_null AND cardinality(relations) > 1 THEN
+            later := later || (
+              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+                attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
+              FROM pg_attribute LEFT JOIN pg_constraint
+                ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
+              WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
+                AND (conname IS NOT NULL OR NOT found.not_null));
           END IF;
         END LOOP;
         gone := gone || giver;
@@ -559,29 +571,32 @@ BEGIN
         -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
-            SELECT CASE WHEN is_ours THEN is_argument OR is_untried AND code ~* fatal
-                        ELSE code ~* word AND code ~* its_name END AS is_fatal,
+            SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
+                                                        ELSE code ~* its_name END AS is_fatal,
                    format('trigger %s on %s: ', tgname, tgrelid::regclass) || format(
-                     CASE WHEN is_ours AND is_argument
+                     CASE WHEN is_argument
                           THEN 'its argument names %1$s, and does not follow the rename'
                           ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
                             'then on' END, g.name, tgfoid::regprocedure) AS text
             FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
                   FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
                     WITH ORDINALITY u (n, i)) w (words)
+            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
             CROSS JOIN LATERAL (
-              SELECT gone[i], words[i + 4], '\m(new|old)\s*\.\s*"{0,1}' || words[i + 4],
+              SELECT gone[i], words[i + 4],
                      CASE gone[i] WHEN from_name THEN words[4] WHEN to_name THEN words[3] END
               FROM generate_subscripts(gone, 1) i
-              UNION ALL
-              SELECT 'a copy of whole rows', stars, stars, NULL
-              FROM concat('\minsert\s+into\M[^;]*((select|values\s*\(|,)\s*(new|old)\s*\.\s*\*|\*\s+from\s+',
-                          '([\w"]+\.)*"{0,1}', words[1], ')') stars WHERE added <> '{}'
-            ) g (name, word, fatal, other)
-            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
+              UNION ALL -- and none that sends rows to a child
+              SELECT 'a copy of whole rows', concat('\minsert\s+into\M[^;]*(',
+                CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*, o.*
+                     THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
+                '\*\s+from\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1], to_jsonb(t) ->> 'tgoldtable',
+                                                            to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
+              WHERE added <> '{}' AND (this.is_partitioned OR cardinality(relations) = 1)
+            ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
-              tgrelid = ANY (relations), arguments ~ word,
+              tgrelid = ANY (relations), tgrelid = ANY (relations) AND arguments ~ word AND other IS NOT NULL,
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
                 OR prosrc ~* '\mdistinct\M' -- perhaps of what has changed
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
@@ -594,7 +609,7 @@ BEGIN
             ) is_it (is_ours, is_argument, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND NOT coalesce(concat(prosrc, ' ', arguments) ~ other, false)
-              AND (g.name <> 'a copy of whole rows' OR is_ours AND (is_untried OR code ~* 'tg_op|<>|!='))
+              AND (g.name <> 'a copy of whole rows' OR NOT is_ours OR is_untried OR code ~* '\m(if|case)\M')
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
@@ -657,9 +672,7 @@ BEGIN
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
             [format('DELETE FROM %s a USING %s t WHERE %s', kept.sql_name, this.sql_name,
                     array_to_string(on_key || matches, ' AND ')),
-             CASE WHEN cardinality(sets) <> (
-               SELECT count(*) FROM pg_attribute
-               WHERE attrelid = kept.oid AND attname = ANY (names)) THEN 'SELECT false' END],
+             NULL],
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
@@ -696,9 +709,10 @@ BEGIN
           FOREACH col IN ARRAY ARRAY[CASE WHEN row_security_active(kept_oid) THEN kept.sql_name END,
                                      CASE WHEN row_security_active(target) THEN this.sql_name END] LOOP
             line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', col);
-            steps := CASE WHEN col IS NULL THEN steps ELSE
-              ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps
-              || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', col)]] END;
+            IF col IS NOT NULL THEN
+              steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps;
+              last := last || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', col)]];
+            END IF;
           END LOOP;
           steps := (
             SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
@@ -714,8 +728,8 @@ BEGIN
               table_name, left_to_do
               USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
           END IF;
-          steps := '{}';
-          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];
+          steps := last;
+          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]] || steps;
         END IF;
 
         -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
@@ -732,7 +746,8 @@ BEGIN
               IF pass = 1 THEN
                 RAISE lock_not_available; -- the row has just been changed: once more
               END IF;
-              RAISE WARNING '%: no write could be tried: a trigger keeps the row as it is', table_name;
+              RAISE WARNING '%: no write could be tried: a trigger keeps the row as it is, or there is none',
+                table_name;
             END IF;
             RAISE SQLSTATE 'TC000'; -- it works, and is undone
           EXCEPTION
@@ -789,7 +804,8 @@ BEGIN
           IF doing IS NULL THEN
             RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no '
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
-              USING HINT = 'Add a primary key, or save and clear the values yourself.';
+              USING HINT = concat('Add a primary key, or save and clear the values until this is false: ',
+                                  steps[i][2]);
           ELSIF dry THEN
             said := said || concat(doing, ';', CASE WHEN steps[i][2] = 'may fail'
               THEN ' -- left as it is where that fails' ELSE ' -- only if: ' || steps[i][2] END);
@@ -839,7 +855,7 @@ BEGIN
         IF pass = 2 AND NOT dry AND pg_table_is_visible(kept.oid) IS NOT NULL THEN
           said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
             CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
-                 ELSE 'it holds values that are not back, as of rows that are gone' END);
+                 ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
         END IF;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]

@@ -12,11 +12,16 @@
             'columns were not added by this change', table_name, before.sql_name;
           EXIT;
         END IF;
-        IF has_to AND NOT has_from AND ARRAY(
+        IF has_to AND ARRAY(
           SELECT attname::text FROM pg_attribute
           WHERE attrelid = before.oid AND attname IN (from_name, to_name)) = ARRAY[from_name] THEN
-          giver := to_name;
-          taker := from_name;
+          IF has_from THEN
+            conflicts := ARRAY[format('there is a column %1$s again beside %2$s. Where it is of no more '
+              'use: ALTER TABLE %3$s DROP COLUMN %1$I;', from_name, to_name, this.sql_name)];
+          ELSE
+            giver := to_name;
+            taker := from_name;
+          END IF;
         END IF;
 --@ wanted
           declared := look.declared;
@@ -39,7 +44,7 @@
             -- A value is what is not the default with which up would add the column again. As text where the
             -- type is another by now, or has no operator of its own.
             holding := holding || format(CASE
-              WHEN declared.value IS NULL THEN 't.%1$I IS NOT NULL'
+              WHEN declared.value IS NULL THEN 't.%1$I IS DISTINCT FROM NULL' -- a row of NULLs is none
               WHEN found.type = declared.type AND found.type !~ '^(json$|character)'
               THEN 't.%1$I IS DISTINCT FROM %2$s'
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
@@ -58,12 +63,13 @@
             CONTINUE WHEN found.special IS NOT NULL OR found.type NOT IN ('text', 'json', 'jsonb')
               OR wanted.type NOT IN ('text', 'json', 'jsonb');
 --@ wider
-            line := format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s', this.sql_name, col, wanted.type,
-                           found.collate_as);
+            -- A cast would cut trailing spaces; this fails where a value is too long.
+            line := format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s%4$s USING pg_catalog.substr(%2$I, '
+                           '1, CASE WHEN pg_catalog.length(%2$I) > %5$s THEN -1 ELSE %5$s END)',
+                           this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
-              -- Fails where a value does not fit, or a view needs it.
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
@@ -114,4 +120,4 @@
                 CONTINUE;
               END IF;
 --@ last
-          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]];
+          steps := ARRAY[[format('DROP TABLE %s', before.sql_name), NULL]] || steps;

@@ -35,9 +35,8 @@
             from_type := found.type;
             nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE none END;
             holding := holding || format(CASE WHEN found.not_null
-              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L) IS DISTINCT FROM t.%1$I::pg_catalog.text'
-              ELSE 't.%2$I::pg_catalog.text IS DISTINCT FROM t.%1$I::pg_catalog.text' END,
-              from_name, to_name, nothing);
+              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L)' ELSE 't.%2$I::pg_catalog.text' END
+              || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
               'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', found.name,
@@ -66,8 +65,9 @@
               WHEN to_type IN ('text', 'character varying')
               THEN '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$' ELSE '^$' END) THEN
               conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
-                'one is a value of the other, or can be "none". Convert both to text; or %3$s to the type of '
-                '%1$s, where that is text, json or an array.', from_name, from_type, to_name, to_type);
+                'one is a value of the other, or can be "none". Convert both to text (an array: USING '
+                'to_json(%1$s)::text); or %3$s to the type of %1$s, where that is text, json or an array.',
+                from_name, from_type, to_name, to_type);
             ELSIF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
                                 AND atttypid = 'bool'::regtype) THEN
               conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '

@@ -1,6 +1,6 @@
 import { declaredShape, shapeOf } from '../support/application';
 import { schemaOf } from '../support/catalog';
-import { databasePerTest } from '../support/database';
+import { databasePerTest, serverVersion } from '../support/database';
 import { functions } from '../support/routes';
 
 // Somebody has added the new name beside the old one.
@@ -66,13 +66,38 @@ test.each([
   await client.query(`CREATE DOMAIN codes AS jsonb; ALTER TABLE user_profiles DROP COLUMN backup_codes,
     ADD COLUMN backup_codes ${from}, ADD COLUMN mfa_backup_codes ${to}`);
   await expect(functions.up(here())).rejects.toThrow(
-    'Convert both to text; or mfa_backup_codes to the type of backup_codes, where that is text, json or an array.',
+    'Convert both to text (an array: USING to_json(backup_codes)::text); or mfa_backup_codes to the type of backup_codes, where that is text, json or an array.',
   );
   for (const [i, name] of ['backup_codes', 'mfa_backup_codes'].entries())
     await client.query(
       `ALTER TABLE user_profiles ALTER ${name} TYPE ${converted[i]} USING ${name}::text::${converted[i]}`,
     );
   await functions.up(here());
+});
+
+test('an array beside text, converted as is said: the application can read what moves', async () => {
+  const { client } = here();
+  await client.query(`ALTER TABLE user_profiles DROP backup_codes, ADD backup_codes text[], ADD mfa_backup_codes text;
+    UPDATE user_profiles SET backup_codes = '{A1B2,C3D4}' WHERE user_id = 2`);
+  const said = await functions.up(here()).catch(({ message }: Error) => message);
+  const using = /USING \S+/.exec(String(said))?.[0].replace(/\);$/, '');
+  await client.query(`ALTER TABLE user_profiles ALTER backup_codes TYPE text ${using}`);
+  await functions.up(here());
+  const { rows } = await client.query('SELECT mfa_backup_codes FROM user_profiles WHERE user_id = 2');
+  expect(rows).toEqual([{ mfa_backup_codes: '["A1B2","C3D4"]' }]);
+});
+
+test('under a collation that takes A for a: an old value that differs so is archived', async () => {
+  const { client } = here();
+  await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes text COLLATE "C";
+    ALTER TABLE user_profiles ALTER backup_codes TYPE text COLLATE "POSIX";
+    UPDATE user_profiles SET backup_codes = '["abcd"]', mfa_backup_codes = '["ABCD"]' WHERE user_id = 2`);
+  if (serverVersion >= 12)
+    await client.query(`CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      ALTER TABLE user_profiles ALTER backup_codes TYPE text COLLATE ci, ALTER mfa_backup_codes TYPE text COLLATE ci`);
+  await functions.up(here());
+  const { rows } = await client.query('SELECT backup_codes FROM user_profiles_0016_up_archive WHERE id = 2');
+  expect(rows).toEqual([{ backup_codes: '["abcd"]' }]);
 });
 
 test('what moves is said to work again, and what is said clears it', async () => {

@@ -1,6 +1,6 @@
 import { databasePerTest, serverVersion } from '../support/database';
 import { functions } from '../support/routes';
-import { doing, fire, refusal } from '../support/triggers';
+import { doing, doingOnce, fire, refusal } from '../support/triggers';
 
 // Where the write that is tried (canary.test.ts) does not reach a trigger, or fails on the old shape as well.
 const here = databasePerTest('0015');
@@ -29,15 +29,44 @@ describe('what the write that is tried does not reach is told by the texts', () 
         fire('AFTER INSERT ON user_profiles FOR EACH ROW'),
       ),
     ],
+    [
+      'a row in parentheses',
+      doing('INSERT INTO audit SELECT (OLD).*', fire('AFTER DELETE ON user_profiles FOR EACH ROW')),
+    ],
+    [
+      'a trigger of another table',
+      `${doing('NULL', fire('AFTER UPDATE ON user_profiles FOR EACH ROW'))};
+       CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         INSERT INTO audit SELECT * FROM user_profiles WHERE user_id = OLD.id; RETURN OLD; END $$;
+       CREATE TRIGGER gone BEFORE DELETE ON auth_user FOR EACH ROW EXECUTE PROCEDURE gone()`,
+    ],
   ])('refused: %s', async (_, statements) => {
     await here().client.query(statements);
     expect(await refusal(functions.up(here()))).toMatch(
-      /its function (public\.)?audit\(\) has a copy of whole rows in its text/,
+      /its function (public\.)?(audit|gone)\(\) has a copy of whole rows in its text/,
     );
   });
 
-  test('a warning: one branch of several', async () => {
-    const branches = "IF TG_OP = 'DELETE' THEN INSERT INTO audit VALUES (OLD.*); END IF";
+  (serverVersion >= 10 ? test : test.skip).each([
+    ['by *', 'SELECT * FROM removed'],
+    ['by an alias, as the manual has it', 'SELECT o.* FROM removed o'],
+    ['by name', 'SELECT id, backup_codes FROM removed'],
+  ])('refused: a transition table of what is deleted, %s', async (_, rows) => {
+    await here().client.query(
+      doingOnce(
+        `INSERT INTO audit ${rows}`,
+        'AFTER DELETE ON user_profiles REFERENCING OLD TABLE AS removed',
+      ),
+    );
+    expect(await refusal(functions.up(here()))).toMatch(
+      /has (a copy of whole rows|backup_codes) in its text/,
+    );
+  });
+
+  test.each([
+    ['of several', "IF TG_OP = 'DELETE' THEN INSERT INTO audit VALUES (OLD.*); END IF"],
+    ['that the row does not take', "IF NEW.role = 'nobody' THEN INSERT INTO audit SELECT NEW.*; END IF"],
+  ])('a warning: one branch %s', async (_, branches) => {
     await here().client.query(doing(branches));
     expect((await functions.up(here())).join()).toMatch(
       /WARNING.* has a copy of whole rows in its text, and may fail/,
@@ -53,6 +82,11 @@ describe('what the write that is tried does not reach is told by the texts', () 
         fire('AFTER INSERT ON user_profiles FOR EACH ROW'),
       ),
     ],
+    [
+      'rows that are sent to a child',
+      `CREATE TABLE child () INHERITS (user_profiles);
+       ${doing('INSERT INTO child VALUES (NEW.*)', fire('BEFORE INSERT ON user_profiles FOR EACH ROW'), 'NULL')}`,
+    ],
     ['whether it has changed', doing('IF NEW.* IS DISTINCT FROM OLD.* THEN NULL; END IF')],
     [
       'with a table as wide by now',
@@ -64,6 +98,25 @@ describe('what the write that is tried does not reach is told by the texts', () 
     await client.query(statements);
     expect((await functions.up(here())).filter((line) => /WARNING|refused/.test(line))).toEqual([]);
   });
+});
+
+test('an argument that names a column which goes, and is not renamed: a warning', async () => {
+  const { client } = here();
+  await functions.up(here());
+  await client.query(
+    doing(
+      'NULL',
+      "CREATE TRIGGER audit AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE audit('password_reset_token')",
+    ),
+  );
+  expect((await functions.down(here())).join()).toMatch(/WARNING.* has password_reset_token in its text/);
+});
+
+test('rows that row-level security hides: the write is tried on them', async () => {
+  const hidden = `CREATE POLICY own ON user_profiles USING (user_id = 0);
+    ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`;
+  await here().client.query(`${doing('PERFORM NEW.backup_codes')}; ${hidden}`);
+  expect(await refusal(functions.up(here()))).toMatch(/would fail from then on: record "new" has no field/);
 });
 
 describe('on the old shape a write fails as well', () => {

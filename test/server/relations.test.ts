@@ -215,6 +215,14 @@ describe('a child', () => {
     await functions.down(here());
   });
 
+  test('whose NOT NULL is its own alone: nullable as well', async () => {
+    const { client } = here();
+    await client.query(`CREATE TABLE child () INHERITS (user_profiles); INSERT INTO child SELECT * FROM user_profiles WHERE id = 1;
+      ALTER TABLE user_profiles ALTER backup_codes DROP NOT NULL; ALTER TABLE child ALTER backup_codes SET NOT NULL`);
+    await functions.up(here());
+    await client.query('UPDATE child SET mfa_backup_codes = NULL');
+  });
+
   test('of another role: refused in words, and plan says so', async () => {
     const { client, admin, name } = here();
     await admin.query(

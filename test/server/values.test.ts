@@ -64,7 +64,7 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   await client.query('DELETE FROM user_profiles WHERE user_id = 5');
   const said = await functions.up(here());
   expect(said).toContain(
-    'user_profiles: public.user_profiles_0016_down_archive stays: it holds values that are not back, as of rows that are gone. Look into it, then drop it',
+    'user_profiles: public.user_profiles_0016_down_archive stays: it holds values that are not back: the row is gone, or the column is another one. Look into it, then drop it',
   );
   const { rows } = await client.query('SELECT external_id FROM user_profiles_0016_down_archive');
   expect(rows).toEqual([{ external_id: 'external-5' }]);
