@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { Client } from 'pg';
@@ -17,16 +17,24 @@ export default async function knexConfig(env: Environment = environment()): Prom
     // A function: its errors reach the user as they are, and a command that needs no database starts none.
     connection: () => (settings ??= connection(env)),
     // public stays on the path, for what triggers of the application's tables expect there.
-    ...(schema && { searchPath: [schema, 'public'] }),
+    ...(schema && { searchPath: [schema, 'public'], userParams: { schema } }),
     pool: { min: 0, max: 5 },
     // `directory` beside `migrationSource` would undo it.
     migrations: {
       migrationSource: new MigrationSource(join(__dirname, 'migrations')),
-      tableName: env['MIGRATIONS_TABLE'] || 'knex_migrations',
+      tableName: recordIn(env),
+      // Another project's record, where this is a package in it.
+      disableMigrationsListValidation: __dirname.includes('node_modules'),
     },
     seeds: { directory: join(__dirname, 'seeds'), loadExtensions: ['.ts', '.js'] },
     log: { warn, error: console.error, deprecate: console.error },
   };
+}
+
+/** With _lock behind it the name must not be too long for the server; of a schema Knex makes a part of the name. */
+function recordIn({ MIGRATIONS_TABLE: name = '' }: Environment): string {
+  if (/^[^.?]{0,58}$/.test(name)) return name || 'knex_migrations';
+  throw new UserError(`MIGRATIONS_TABLE is "${name}". It is a name of up to 58 letters, without a schema.`);
 }
 
 async function connection(env: Environment) {
@@ -58,7 +66,7 @@ async function connection(env: Environment) {
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
   const named = process.env['DOTENV_CONFIG_PATH'];
-  if (named && !existsSync(named))
+  if (named && (statSync(named, { throwIfNoEntry: false })?.isDirectory() ?? true))
     throw new UserError(`DOTENV_CONFIG_PATH is ${named}, and no file is there.`);
   for (const path of named ? [named] : [join(project, '.env'), '.env']) readEnvFile(path);
   return process.env;

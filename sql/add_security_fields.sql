@@ -279,7 +279,8 @@ BEGIN
           RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', line,
                              detail, current_user),
-            HINT = format('Run it as %I, or as a member of that role.', detail);
+            HINT = format('Run it as %1$I, or as a member of that role; one without INHERIT needs '
+                          'PGOPTIONS=''-c role=%1$s''.', detail);
         END IF;
         EXIT WHEN dry OR relations = locked;
 

@@ -81,21 +81,25 @@ export async function run(knex: Knex, change: Change, direction: Direction, arou
   }
 }
 
-/** The first SIGINT or SIGTERM from now on, and what it does then. A second one ends the process. */
+/** The first signal to end from now on, and what it does then. A second one ends the process. */
 function interruption() {
   const heard = {
     signal: undefined as NodeJS.Signals | undefined,
     act: (): void => undefined,
-    stopListening: () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal),
+    stopListening: () => {
+      for (const signal of signals) process.off(signal, onSignal);
+    },
   };
   const onSignal = (signal: NodeJS.Signals) => {
     heard.signal = signal;
     heard.stopListening();
     heard.act();
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  for (const signal of signals) process.on(signal, onSignal);
   return heard;
 }
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const notBegun =
   'The change is made, or not begun; NULLs that were filled stay filled. The same command again goes on from there.';
@@ -158,9 +162,11 @@ function cancel({ host, port, processID, secretKey }: Connection): void {
   const request = Buffer.alloc(16);
   for (const [i, value] of [16, 80877102, processID, secretKey].entries()) request.writeInt32BE(value, i * 4);
   const server = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
+  // Left open until the server closes it, as libpq does: a pooler takes an end at once for a client that has gone.
   createConnection(server)
     .on('error', () => undefined)
-    .end(request);
+    .unref()
+    .write(request);
 }
 
 /**

@@ -24,25 +24,34 @@ export type TableChange = Readonly<ReturnType<typeof tableChange>>;
  */
 export function tableChange(declaration: Declaration) {
   const change = checked(declaration);
+  // DB_SCHEMA: a table of that name in public, which is on the path as well, is another one.
+  const inSchema = ({ userParams = {} }: Knex) => {
+    const schema: string | undefined = userParams['schema'];
+    return { ...(schema && { schema }), ...change };
+  };
   // Knex needs no more than `run` to change the table, and would read and compile the rest every time.
   return {
     /** Makes the change, from whatever state the table is in. @throws UserError, with nothing changed */
-    up: (knex: Knex) => run(knex, change, 'up'),
+    up: (knex: Knex) => run(knex, inSchema(knex), 'up'),
     /** Takes it back to the shape that `up` found. @throws UserError, with nothing changed */
-    down: (knex: Knex) => run(knex, change, 'down'),
+    down: (knex: Knex) => run(knex, inSchema(knex), 'down'),
     /** What would be done now, without doing it or making anybody wait. @throws UserError where there is nothing to look at */
     plan: (knex: Knex, direction: Direction = 'up'): Promise<Plan> =>
-      (require('./inspect/plan') as typeof import('./inspect/plan')).planOf(knex, change, direction),
+      (require('./inspect/plan') as typeof import('./inspect/plan')).planOf(knex, inSchema(knex), direction),
     /** Does it and rolls back, with the same locks and errors. @throws UserError where it could not try */
     rehearse: (knex: Knex, direction: Direction = 'up'): Promise<Rehearsal> =>
       (require('./inspect/rehearse') as typeof import('./inspect/rehearse')).rehearsalOf(
         knex,
-        change,
+        inSchema(knex),
         direction,
       ),
     /** Whether the table is as declared. @throws UserError where there is nothing to look at */
     verify: (knex: Knex, role?: string): Promise<Verification> =>
-      (require('./inspect/verify') as typeof import('./inspect/verify')).verificationOf(knex, change, role),
+      (require('./inspect/verify') as typeof import('./inspect/verify')).verificationOf(
+        knex,
+        inSchema(knex),
+        role,
+      ),
     /** The same program for psql and any other client. */
     script: (direction: Direction, names: ScriptNames) =>
       (require('./program/script') as typeof import('./program/script')).script(change, direction, names),

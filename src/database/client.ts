@@ -83,6 +83,7 @@ const refusals: readonly (readonly [pattern: RegExp, advice: string])[] = [
     /^3F000/,
     'No schema of the search path exists, or this role may use none of them: name one in DB_SCHEMA.',
   ],
+  [/^42703 .*"(name|batch|is_locked)"/, 'It is not a table of Knex: name another one in MIGRATIONS_TABLE.'],
   lost,
 ];
 

@@ -50,8 +50,8 @@ export function connectionFrom(env: Environment) {
     options: value('options') ?? '',
     application_name: value('application_name') ?? '',
     fallback_application_name: value('fallback_application_name') ?? 'add-security-fields 0016',
-    // Without a limit Knex waits for a minute, and then blames its pool.
-    connectionTimeoutMillis: number('connect_timeout', 10) * 1000,
+    // Knex waits for 30 s, and then blames its pool.
+    connectionTimeoutMillis: number('connect_timeout', 10, 29) * 1000,
     // Without them a server that is gone without a word is waited for without end.
     keepAlive: value('keepalives') !== '0',
     keepAliveInitialDelayMillis: number('keepalives_idle', 10) * 1000,
@@ -92,7 +92,8 @@ function sourceOf(env: Environment): Source | undefined {
 
 const settings = honoured
   .flatMap((parameter) => [nameOf('DB', parameter), nameOf('PG', parameter)])
-  .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE');
+  .concat('DATABASE_URL', 'DB_SCHEMA', 'MIGRATIONS_TABLE', 'MIGRATION_LOCK_DEADLINE', 'MIGRATION_QUIET')
+  .concat('MIGRATION_IGNORE_DEPENDENTS');
 
 /** A text without one of its letters, in turn, and the text itself. */
 function lessOne(text: string): string[] {

@@ -20,7 +20,7 @@ export function readEnvFile(path: string): void {
   for (const [i, line] of linesOf(path).entries()) {
     const [, name, text = ''] = /^\s*((?:export\s+)?[\w.-]+)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
     if (!name) continue;
-    if (/^export\s+(DATABASE_|DB_|PG|MIGRATION)/.test(name))
+    if (/^export\s+(DATABASE_|DB_|PG|MIGRATION|NODE_ENV)/.test(name))
       throw new UserError(
         `${path}, line ${i + 1}: to the application "export" is a part of the name. Write it without.`,
       );
@@ -32,7 +32,9 @@ export function readEnvFile(path: string): void {
 
 function linesOf(path: string): string[] {
   try {
-    return readFileSync(path, 'utf8').split(/\r\n?|\n/);
+    const text = readFileSync(path, 'utf8');
+    if (text.includes('\0')) throw new Error('it is no text in UTF-8');
+    return text.split(/\r\n?|\n/);
   } catch (error) {
     throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
   }

@@ -86,10 +86,10 @@ async function lockedAdvice(connection: Client, table: string): Promise<string> 
 
 function unknownAdvice(table: string, unknown: readonly string[], known: readonly string[]): string {
   const named = unknown.join(', ');
-  if (unknown.every((name) => known.includes(name.replace(/\.[jt]s$/, ''))))
+  if (unknown.every((name) => known.includes(name.replace(/\.[cm]?[jt]s$/, ''))))
     return (
       `${table} has the names of files: ${named}. Here a migration's name has no extension:\n` +
-      `UPDATE ${table} SET name = regexp_replace(name, '\\.[jt]s$', '') WHERE name IN (${unknown.map(escapeLiteral).join(', ')});`
+      `UPDATE ${table} SET name = regexp_replace(name, '\\.[cm]?[jt]s$', '') WHERE name IN (${unknown.map(escapeLiteral).join(', ')});`
     );
   return (
     `${table} records migrations that are not in migrations/: ${named}. Where they are another project's, this one\n` +
@@ -101,9 +101,10 @@ function unknownAdvice(table: string, unknown: readonly string[], known: readonl
 export async function permissionAdvice(connection: Client, config: Knex.Config): Promise<string> {
   const { schemaName = null, tableName } = recordTable(config);
   const tables = [tableName, `${tableName}_lock`];
-  const { rows } = await connection
-    .query(
-      `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
+  // Within a transaction that has failed nothing can be asked.
+  await connection.query('ROLLBACK');
+  const { rows } = await connection.query(
+    `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
               pg_catalog.has_schema_privilege(oid, 'CREATE') AS may_create,
               pg_catalog.pg_get_userbyid(${owner('n.oid', tableName)}) AS role,
               (SELECT pg_catalog.min(pg_catalog.pg_get_userbyid(relowner)::text) FROM pg_catalog.pg_class
@@ -111,10 +112,8 @@ export async function permissionAdvice(connection: Client, config: Knex.Config):
                  AND NOT pg_catalog.pg_has_role(relowner, 'USAGE')) AS stranger
        FROM pg_catalog.pg_namespace n
        WHERE nspname OPERATOR(pg_catalog.=) COALESCE($1, pg_catalog.current_schema())`,
-      [schemaName, tables],
-    )
-    // Within a transaction that has failed.
-    .catch(() => ({ rows: [] }));
+    [schemaName, tables],
+  );
   const [{ schema, schema_owner, may_create, role, stranger } = {} as Record<string, string>] = rows;
   const on = escapeIdentifier(schema ?? '');
   const to = escapeIdentifier(role ?? '');

@@ -26,7 +26,7 @@ const harmless = [
 
 const instead: readonly (readonly [parameters: RegExp, advice: string])[] = [
   [/^(schema|currentSchema|search_path)$/, 'DB_SCHEMA does it.'],
-  [/^(ssl|requiressl)$/, 'sslmode=require, verify-ca or verify-full does it.'],
+  [/^(ssl|requiressl)$/, 'sslmode (DB_SSLMODE) require, verify-ca or verify-full does it.'],
   [/^passfile$/, 'PGPASSFILE does it.'],
   [/^service$/, "Its file's lines can be PGHOST, PGDATABASE and so on."],
   [/^hostaddr$/, 'host takes an address as well.'],
@@ -36,7 +36,7 @@ const instead: readonly (readonly [parameters: RegExp, advice: string])[] = [
 export function nameOf(source: Source, parameter: string): string {
   const escapes = parameter === 'password' ? ' (where @ : / ? # % are %40 %3A %2F %3F %23 %25)' : '';
   if (source === 'URL') return `${parameter} in DATABASE_URL${escapes}`;
-  if (source === 'DB' && /^(host|port|dbname|user|password|sslmode|sslrootcert)$/.test(parameter))
+  if (source === 'DB' && /^(host|port|dbname|user|password|ssl.*)$/.test(parameter))
     return `DB_${parameter.replace('dbname', 'name').toUpperCase()}`;
   return irregular.get(parameter) ?? `PG${parameter.replaceAll('_', '').toUpperCase()}`;
 }
@@ -70,6 +70,8 @@ export function gathered(env: Environment, source: Source) {
   const url = source === 'URL' ? parametersOf(env['DATABASE_URL'] ?? '') : [];
   for (const [parameter, value] of url) take('URL', parameter, value);
   for (const parameter of source === 'DB' ? honoured : ['sslmode', 'sslrootcert']) take('DB', parameter);
+  // Said in words of somebody's own.
+  if (source === 'DB' && !given.has('sslmode')) take('DB', 'ssl');
   for (const parameter of [...honoured, ...others]) take('PG', parameter);
   return given;
 }

@@ -18,7 +18,7 @@ export function tls(value: (parameter: string) => string | undefined, called: (p
     throw new UserError(`${called(parameter)} is "${value(parameter)}". ${why}`);
   };
   const root = value('sslrootcert');
-  const mode = value('sslmode') ?? (root ? 'verify-full' : 'disable');
+  const mode = value('sslmode') ?? (root ? 'verify-full' : value('sslcert') ? 'require' : 'disable');
   if (!/^(disable|require|verify-ca|verify-full)$/.test(mode))
     refuse(
       'sslmode',

@@ -44,7 +44,7 @@ CROSS JOIN LATERAL (VALUES
    'SELECT source FROM pg_settings WHERE name = ''default_transaction_read_only'';'),
   (another.name IS NOT NULL,
    format('%s belongs to %s, and only its owner may alter it; this session is %I', another.name, another.owner, current_user),
-   format('Run it as %s, or as a member of that role.', another.owner)),
+   format('Run it as %s, or as a member of that role; one without INHERIT needs PGOPTIONS=''-c role=%1$s''.', another.owner)),
   ($5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
      AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE'),
    format('a table is kept beside it, and its owner %s may not create one in schema %s', its.owner, schema),
@@ -173,10 +173,10 @@ WHERE atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::tex
 
 UNION ALL -- Knex's own source of migrations records them with .js or .ts, ours without
 SELECT 'record', '', coalesce(substring(query_to_xml(format(
-  'SELECT max(name) AS n FROM %s WHERE right(regexp_replace(name, ''\.\w+$'', ''''), length(%L)) = %2$L', $2::regclass, tail),
+  'SELECT max(name) AS n FROM %s WHERE regexp_replace(name, ''^\d+_|\.\w+$'', '''', ''g'') = ANY (%L)', $2::regclass, names),
   false, false, '')::text FROM '<n>([^<]*)'), '')
-FROM (SELECT coalesce($4 -> 'knex' ->> 'endsWith', $4 -> 'knex' ->> 'migration')) x (tail)
-WHERE tail <> '' AND has_table_privilege($2::oid, 'SELECT')
+FROM (SELECT ARRAY[$4 -> 'knex' ->> 'endsWith', regexp_replace($4 -> 'knex' ->> 'migration', '^\d+_', '')]) x (names)
+WHERE $4 ? 'knex' AND has_table_privilege($2::oid, 'SELECT')
 UNION ALL -- is_locked, committed: down or rollback at work, or killed (never latest). Two rows Knex refuses as well
 SELECT 'lock', '', CASE WHEN EXISTS (
     SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()

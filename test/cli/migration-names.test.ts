@@ -58,6 +58,16 @@ test('DB_SCHEMA takes table and record to that schema', async () => {
   expect(rows).toEqual([{ table_schema: 'Their Schema' }]);
 });
 
+test.each(['ops.knex_migrations', 'a'.repeat(59)])('MIGRATIONS_TABLE=%s is refused', async (table) => {
+  const env = { DATABASE_URL: database().url, MIGRATIONS_TABLE: table };
+  const { code, stderr } = await knexCommand(['migrate:latest'], env);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining('It is a name of up to 58 letters, without a schema.\n'),
+  ]);
+  expect(stderr).not.toMatch(/^ +at /m);
+});
+
 const own = ownMigrations(() => database().url);
 
 test('TypeScript today and JavaScript tomorrow are one history', async () => {

@@ -146,6 +146,9 @@ test('the command', async () => {
   write({ 'package.json': '{}', '.env': `DATABASE_URL=${here().database.url}\n` }, 'command');
   const own = { DATABASE_URL: undefined, DOTENV_CONFIG_PATH: undefined };
   const shim = process.platform === 'win32' ? [bin] : ['../node_modules/.bin/add-security-fields'];
+  // Another project's record is no trouble of ours.
+  await here().database.client.query(`CREATE TABLE knex_migrations (id serial PRIMARY KEY, name text, batch int, migration_time timestamptz);
+    INSERT INTO knex_migrations (name) VALUES ('20250101_mine.js')`);
   expect(await node('command', [...shim, 'plan'], own)).toMatchObject({
     code: 0,
     stderr: '',

@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import { connect, freshDatabase, loadState, type TestDatabase } from '../support/database';
-import { knexCommand, type Outcome, projectCommand } from '../support/knex';
+import { beginKnex, knexCommand, type Outcome, projectCommand } from '../support/knex';
 import { type Pooler, pgbouncerVersion, startPgbouncer } from '../support/pgbouncer';
 
 const version = pgbouncerVersion();
@@ -25,7 +25,8 @@ async function stateOf(client: Client): Promise<unknown> {
             WHERE source = 'session' AND name NOT LIKE 'transaction%' AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'TimeZone')) AS settings,
            (SELECT count(*)::int FROM pg_prepared_statements) AS prepared,
            (SELECT count(*)::int FROM pg_class WHERE relpersistence = 't') AS temporary,
-           (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory') AS advisory,
+           (SELECT count(*)::int FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE locktype = 'advisory' AND datname = current_database()) AS advisory,
            current_user = session_user AS plain_user`);
   return rows[0];
 }
@@ -67,6 +68,18 @@ suite.each([5, 1])('pgbouncer in transaction mode, %i server connections', (pool
     expect(await knex('migrate:down')).toMatchObject({ code: 0, stderr: '' });
     expect(await command('verify')).toMatchObject({ code: 1, stderr: '' });
     expect(await sessionState(pooler.url)).toEqual(before);
+  });
+
+  test('an interrupt while it waits: cancelled, and everybody else goes on', async () => {
+    const holder = await connect(database.url);
+    await holder.query('BEGIN; SELECT FROM user_profiles');
+    const { child, outcome } = beginKnex(['migrate:latest'], { DATABASE_URL: pooler.url });
+    child.stdout?.on('data', (text: string) => {
+      if (text.includes('Try 1; ')) child.kill('SIGINT');
+    });
+    expect(await outcome).toMatchObject({ code: 1, stderr: expect.stringContaining('SIGINT: ended (') });
+    await holder.end();
+    expect(await knex('migrate:latest')).toMatchObject({ code: 0, stderr: '' });
   });
 
   test("a schema by name: refused, as the setting would be somebody else's, with the way that works", async () => {

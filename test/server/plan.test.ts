@@ -70,7 +70,7 @@ test('conflicts, each with what to do; whoever may not alter still sees the plan
     const found = await plan(reader);
     expect(found.conflicts).toEqual([
       `public.user_profiles belongs to ${here().owner}, and only its owner may alter it; this session is ${name}_reader\n` +
-        `Run it as ${here().owner}, or as a member of that role.`,
+        `Run it as ${here().owner}, or as a member of that role; one without INHERIT needs PGOPTIONS='-c role=${here().owner}'.`,
     ]);
     expect(found.steps.length).toBeGreaterThan(0);
     expect(found.knexLock).toBeNull();

@@ -127,6 +127,17 @@ test('DB_SCHEMA names the schema; a table of the same name elsewhere is left alo
   expect(await everything()).toEqual(elsewhere);
 });
 
+test('DB_SCHEMA where the table is not: refused, and not the one in public', async () => {
+  const { client, url } = here();
+  await loadState(client, '0015');
+  await client.query('CREATE SCHEMA tenant');
+  const before = await everything();
+  await expect(migrate(url, 'up', undefined, { DB_SCHEMA: 'tenant' })).rejects.toThrow(
+    /^there is no table tenant\.user_profiles /,
+  );
+  expect(await everything()).toEqual(before);
+});
+
 describe('names that need quoting, in another declaration', () => {
   const odd = tableChange({
     id: '7',

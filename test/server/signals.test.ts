@@ -67,7 +67,7 @@ test('where the server passes over the first request, as between two statements'
   await expectNoLocks();
 });
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s to the command', async (signal) => {
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s to the command', async (signal) => {
   await read();
   const { child, outcome } = beginKnex(['migrate:latest'], { DATABASE_URL: here().url });
   child.stdout?.on('data', (text: string) => {
@@ -81,7 +81,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s to the command', async (signal) =>
 
 test('the one after it ends the process, whichever it is', async () => {
   await read();
-  const listeners = () => ['SIGINT', 'SIGTERM'].map((signal) => process.listenerCount(signal));
+  const listeners = () => ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => process.listenerCount(signal));
   const before = listeners();
   const after: number[][] = [];
   await attempt((line) => {

@@ -45,6 +45,7 @@ describe('where the database is', () => {
     ['DB_NAM', 'DB_NAME'],
     ['PGSSLMOD', 'PGSSLMODE'],
     ['MIGRATION_TABLE', 'MIGRATIONS_TABLE'],
+    ['MIGRATIONS_LOCK_DEADLINE', 'MIGRATION_LOCK_DEADLINE'],
   ])('a slip is an error, whatever else is configured: %s', (slip, setting) => {
     const message = `${slip} is set, and ${setting} is not. Is it a slip?`;
     expect(() => connectionFrom({ [slip]: 'x' })).toThrow(message);

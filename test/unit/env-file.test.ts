@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import knexConfig from '../../knexfile';
 import { readEnvFile } from '../../src/database/env-file';
 import { UserError } from '../../src/user-error';
 
@@ -68,6 +69,16 @@ test('any value', () => {
 test('variables that are there go before it, also empty ones', () => {
   const there = { DB_NAME: 'theirs', DB_PASSWORD: '' };
   expect(read('DB_NAME=d\nDB_PASSWORD=p\nDB_USER=u', there)).toEqual({ ...there, DB_USER: 'u' });
+});
+
+test('what PowerShell writes is no text in UTF-8', () => {
+  writeFileSync(path, Buffer.from('\ufeffDATABASE_URL=postgres://h/d\r\n', 'utf16le'));
+  expect(() => readEnvFile(path)).toThrow(/ cannot be read: it is no text in UTF-8\.$/);
+});
+
+test('a folder that is named is no file', async () => {
+  process.env['DOTENV_CONFIG_PATH'] = folder;
+  await expect(knexConfig()).rejects.toThrow(`DOTENV_CONFIG_PATH is ${folder}, and no file is there.`);
 });
 
 const onLinux = process.platform === 'linux' ? test : test.skip;

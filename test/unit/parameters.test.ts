@@ -28,6 +28,23 @@ describe('TLS', () => {
     expect(tls({ DATABASE_URL: 'postgres://h/d', ...env })).toEqual(ssl);
   });
 
+  test('a client certificate alone asks for TLS', () => {
+    const files = { PGSSLCERT: certificate, PGSSLKEY: certificate };
+    expect(tls({ DATABASE_URL: 'postgres://h/d', ...files })).toEqual({ cert: ca, key: ca, ...required });
+    expect(tls({ DB_HOST: 'h', DB_SSLCERT: certificate, DB_SSLKEY: certificate })).toEqual({
+      cert: ca,
+      key: ca,
+      ...required,
+    });
+  });
+
+  test('DB_SSL is no word of ours, but beside DB_SSLMODE the application’s own', () => {
+    expect(() => connectionFrom({ DB_HOST: 'h', DB_SSL: 'true' })).toThrow(
+      /^DB_SSL cannot .* \(DB_SSLMODE\)/,
+    );
+    expect(tls({ DB_HOST: 'h', DB_SSL: 'true', DB_SSLMODE: 'require' })).toEqual(required);
+  });
+
   test("the URL's own mode goes first", () => {
     expect(tls({ DATABASE_URL: 'postgres://h/d?sslmode=require', DB_SSLMODE: 'disable' })).toEqual(required);
   });
@@ -60,8 +77,8 @@ describe('parameters of the URL', () => {
     ['search_path=app', 'DB_SCHEMA does it.'],
     ['schema=', 'schema in DATABASE_URL is empty. Give it a value, or take it out.'],
     ['sslmode=', 'sslmode in DATABASE_URL is empty.'],
-    ['ssl=1', 'sslmode=require, verify-ca or verify-full does it.'],
-    ['requiressl=1', 'sslmode=require, verify-ca or verify-full does it.'],
+    ['ssl=1', 'sslmode (DB_SSLMODE) require, verify-ca or verify-full does it.'],
+    ['requiressl=1', 'sslmode (DB_SSLMODE) require, verify-ca or verify-full does it.'],
     ['sslmode=no-verify', 'sslmode in DATABASE_URL is "no-verify". It is disable, require'],
     ['target_session_attrs=read-write', 'target_session_attrs in DATABASE_URL cannot be honoured'],
     ['channel_binding=require', 'channel_binding in DATABASE_URL cannot be honoured as it is: take it out.'],
@@ -71,6 +88,8 @@ describe('parameters of the URL', () => {
     ['service=prod', "Its file's lines can be PGHOST, PGDATABASE and so on."],
     ['passfile=/x', 'PGPASSFILE does it.'],
     ['statement_timeout=5', 'statement_timeout in DATABASE_URL cannot be honoured'],
+    // Knex would give up before.
+    ['connect_timeout=30', 'connect_timeout in DATABASE_URL is "30". It is a number from 1 to 29.'],
     ['toString=5', 'toString in DATABASE_URL cannot be honoured'],
     ['host=a,b', 'host in DATABASE_URL names several servers. Name one'],
     [
@@ -99,7 +118,7 @@ describe('parameters of the URL', () => {
     [{ PGSERVICE: 'prod' }, 'PGSERVICE cannot be honoured'],
     [
       { PGHOST: 'h', PGREQUIRESSL: '1' },
-      'PGREQUIRESSL cannot be honoured as it is: take it out. sslmode=require, ',
+      'PGREQUIRESSL cannot be honoured as it is: take it out. sslmode (DB_SSLMODE) require, ',
     ],
     [{ PGHOSTADDR: '10.0.0.1' }, 'PGHOSTADDR cannot be honoured'],
     [{ PGHOST: 'h', PGTARGETSESSIONATTRS: 'primary' }, 'PGTARGETSESSIONATTRS cannot be honoured'],
