@@ -78,7 +78,7 @@ UNION ALL
 SELECT 'warning', g.name, format('with column %I goes %s: it does not come back with it', g.name, what)
 FROM gone g JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = g.name AND g.other IS NULL
 CROSS JOIN LATERAL (
-  SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
+  SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
   WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = a.attnum AND deptype = 'a'
     AND classid <> 'pg_attrdef'::regclass AND objid NOT IN (SELECT oid FROM pg_constraint WHERE contype = 'n')
   UNION ALL
@@ -149,6 +149,10 @@ JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
 JOIN declared d ON d.name = a.attname
 CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
 WHERE k.conrelid = $1 AND k.contype = 'c' AND (is_nullable OR NOT is_not_null)
+UNION ALL
+SELECT 'refusal', a.attname, format('type %s refuses NULL, which the application stores: ALTER DOMAIN %1$s DROP NOT NULL;', y.oid::regtype)
+FROM declared d JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = d.name
+JOIN pg_type y ON y.oid = a.atttypid AND y.typnotnull WHERE is_nullable
 UNION ALL -- a role with grants on columns gets nothing on one that is added; in a GRANT each word has a list of its own
 SELECT 'privilege', a.attname, format(
   '%I may not read and write %I: GRANT SELECT (%2$I), INSERT (%2$I), UPDATE (%2$I) ON %s TO %1$I;',

@@ -65,8 +65,8 @@
 --@ wider
             -- A cast would cut trailing spaces; this fails where a value is too long.
             line := format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s%4$s USING pg_catalog.substr(%2$I, '
-                           '1, CASE WHEN pg_catalog.length(%2$I) > %5$s THEN -1 ELSE %5$s END)',
-                           this.sql_name, col, wanted.type, found.collate_as, wanted.width);
+              '1, CASE WHEN pg_catalog.length(%2$I) <= %5$s THEN pg_catalog.length(%2$I) ELSE -1 END)',
+              this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes

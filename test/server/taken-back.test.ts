@@ -157,7 +157,7 @@ test('a column that a view reads keeps its wide type, and that is said', async (
   await client.query('CREATE VIEW unverified AS SELECT email_verification_token FROM user_profiles');
   const statement =
     'ALTER TABLE public.user_profiles ALTER COLUMN email_verification_token TYPE character varying(100) USING ' +
-    'pg_catalog.substr(email_verification_token, 1, CASE WHEN pg_catalog.length(email_verification_token) > 100 THEN -1 ELSE 100 END);';
+    'pg_catalog.substr(email_verification_token, 1, CASE WHEN pg_catalog.length(email_verification_token) <= 100 THEN pg_catalog.length(email_verification_token) ELSE -1 END);';
   expect(await functions.down(here())).toContain(
     `user_profiles: left as it is, as cannot alter type of a column used by a view or rule. At a quiet hour: ${statement}`,
   );

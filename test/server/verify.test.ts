@@ -130,6 +130,13 @@ describe('CHECK constraints over what the application stores', () => {
     expect((await verified(`${statement}; ${remedy}`)).asDeclared).toBe(true);
   });
 
+  test('a domain that refuses NULL: the same', async () => {
+    const statement = `CREATE DOMAIN codes AS jsonb NOT NULL; ${alter('ALTER mfa_backup_codes TYPE codes')}`;
+    const [line = ''] = (await verified(statement)).columns.flatMap(({ differs }) => differs);
+    const [, remedy = ''] = /^type public\.codes refuses NULL, .*: (ALTER DOMAIN .*;)$/.exec(line) ?? [];
+    expect((await verified(`${statement}; ${remedy}`)).asDeclared).toBe(true);
+  });
+
   test('any other one: a hint, once', async () => {
     const found = await verified(
       alter(`ADD CONSTRAINT token CHECK (char_length(email_verification_token) <= 100),
