@@ -25,7 +25,7 @@
 --           come back when the change is made again.
 -- Knex      Where Knex has it recorded, it still has, and migrate:latest would do nothing: npx knex
 --           migrate:down 0016_add_security_fields deletes the record.
--- Contents  1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write
+-- Contents  1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write; 8. send
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 DECLARE
@@ -60,14 +60,14 @@ DECLARE
   jitter        CONSTANT float := 0.25; -- a sleep is longer or shorter by up to this share
   batch         CONSTANT integer := 2000; -- rows that are filled at a time, before the lock
   batch_from    CONSTANT integer := 262144; -- bytes: a smaller table is filled behind the lock
-  knowingly CONSTANT pg_catalog.text :=
-    'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   ignore_dependents CONSTANT boolean := false; -- go on though writes would fail, or secrets leak
 
   table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
   from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
   to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'name');
   none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  knowingly    CONSTANT pg_catalog.text :=
+    'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
@@ -83,7 +83,6 @@ DECLARE
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
-  locked    pg_catalog.oid[];
   concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
@@ -102,18 +101,13 @@ DECLARE
   tries     integer := 0;
   holder    pg_catalog.record;
   is_vacuum boolean := false; -- an autovacuum is among them
-  fills     pg_catalog.text[]; -- columns in which NULLs must be filled: name as found, value
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
   filled    integer; -- and how many of them are
-  is_filled boolean := false; -- NULL: some have come since, or it failed
-  steps     pg_catalog.text[]; -- statement (without one it is refused), and on which condition
-  left_over pg_catalog.text[]; -- steps that may fail, and did
-  last      pg_catalog.text[]; -- steps behind the check
+  is_filled boolean := false; -- all of them, and no NULL has come since
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
-  doing     pg_catalog.text; -- the statement that is carried out
   touched   bigint;
   applies   boolean;
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
@@ -176,9 +170,8 @@ DECLARE
                UNION ALL SELECT xmax FROM pg_attribute WHERE attrelid = ANY (relations)))) holder;
 BEGIN
   IF dry IS NULL THEN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    BEGIN
-      dry := coalesce(nullif(current_setting('table_change.dry'), ''), 'off');
+    BEGIN -- it is '' where a SET LOCAL is over
+      dry := coalesce(pg_catalog.substring(pg_catalog.current_setting('table_change.dry'), '.+'), 'off');
     EXCEPTION WHEN undefined_object THEN dry := false;
     END;
     IF dry THEN
@@ -207,13 +200,14 @@ BEGIN
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
     END IF;
     failure := NULL;
-    doing := NULL;
     is_work := false;
     said := '{}';
-    left_over := '{}';
-    last := '{}';
-    locked := '{}';
 
+    DECLARE
+      locked    pg_catalog.oid[];
+      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
+      last      pg_catalog.text[] := '{}'; -- steps behind the check
+      doing     pg_catalog.text; -- the statement that is carried out
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
@@ -270,9 +264,9 @@ BEGIN
           )
           SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
         concerned := relations;
-        SELECT CASE c.oid WHEN target THEN table_name ELSE c.oid::regclass::text END, rolname
-        INTO line, detail FROM pg_class c JOIN pg_roles o ON o.oid = relowner
-        WHERE c.oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
+        SELECT CASE oid WHEN target THEN table_name ELSE oid::regclass::text END, pg_get_userbyid(relowner)
+        INTO line, detail FROM pg_class
+        WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
         IF FOUND THEN
           RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', line,
@@ -309,10 +303,10 @@ BEGIN
       concerned := relations || before.oid || kept.oid;
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
-      kept_oid := NULL;
       budget := lock_budget;
 
-      FOR pass IN 1 .. 2 LOOP DECLARE -- decide and do; then look again: nothing may be left to do
+      -- 1: decide and do. 2: look again (nothing may be left to do), try the write, and what is last.
+      FOR pass IN 1 .. 2 LOOP DECLARE
         look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
         found     pg_catalog.record; -- as it is,
@@ -333,6 +327,9 @@ BEGIN
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
+        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: name as found, value
+        steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
+        with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
         write     pg_catalog.text; -- the one that is tried
         declared  pg_catalog.record; -- as declared
@@ -342,8 +339,6 @@ BEGIN
         to_type   pg_catalog.text;
         to_size   integer;
       BEGIN
-        fills := '{}';
-        steps := '{}';
 
         -- 3. Look, and decide: each column, as it is and as it is wanted.
         SELECT bool_or(attname = from_name) IS TRUE, bool_or(attname = to_name) IS TRUE INTO has_from, has_to
@@ -520,7 +515,7 @@ BEGIN
         END LOOP;
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
-        IF pass = 1 AND (holding <> '{}' OR kept.oid IS NOT NULL) THEN
+        IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(name_read, ', ' ORDER BY place),
                  string_agg(match, ' AND ' ORDER BY place),
                  CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
@@ -543,10 +538,8 @@ BEGIN
           IF kept_oid IS NULL THEN
             sets := '{}';
           END IF;
-        END IF;
 
-        -- 4. Refuse, with nothing changed: all at once.
-        IF pass = 1 THEN
+          -- 4. Refuse, with nothing changed: all at once.
           conflicts := conflicts || ARRAY(
             -- What differs only in case would be left behind; a child's own be taken for the new one.
             SELECT format('there is a column %I, which differs from %s only in case. '
@@ -609,7 +602,7 @@ BEGIN
                 ')"{0,1}', words[1])
             ) is_it (is_ours, is_argument, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
-              AND NOT coalesce(concat(prosrc, ' ', arguments) ~ other, false)
+              AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
               AND (g.name <> 'a copy of whole rows' OR NOT is_ours OR is_untried OR code ~* '\m(if|case)\M')
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
@@ -627,7 +620,8 @@ BEGIN
         END IF;
         is_told := true;
 
-        -- 5. The steps, in their order.
+        -- 5. The steps. They run so: the shape before; the locks; NO FORCE; rows that move or are archived;
+        -- fill; rename; the one ALTER TABLE; values that come back; later. Behind the check: last.
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
         IF from_type IS NOT NULL AND kept_oid IS NOT NULL
@@ -648,10 +642,10 @@ BEGIN
         END IF;
         SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
                string_agg(format('%s IS NULL', fills[i][1]), ' OR ')
-        INTO detail, line FROM generate_subscripts(fills, 1) i;
+        INTO detail, with_null FROM generate_subscripts(fills, 1) i;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
         steps := steps
-          || CASE WHEN fills <> '{}' AND is_filled IS NOT TRUE THEN ARRAY[[fill_by || line, NULL]] END
+          || CASE WHEN fills <> '{}' AND NOT is_filled THEN ARRAY[[fill_by || with_null, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
           || CASE WHEN clauses <> '{}' THEN ARRAY[[
@@ -679,42 +673,37 @@ BEGIN
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
         steps := steps || later;
-        -- Both are planned in the first pass. to_jsonb() knows columns that older servers lack, and is dear.
+        -- Both are for the second pass, and planned in the first, so that nobody waits for that. to_jsonb()
+        -- knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
-                      CASE WHEN this.is_partitioned OR cardinality(relations) = 1 THEN (
-                        SELECT ' ORDER BY ' || string_agg(quote_ident(attname), ', ' ORDER BY n)
-                        FROM pg_constraint CROSS JOIN unnest(conkey) WITH ORDINALITY k (num, n)
-                        JOIN pg_attribute ON attrelid = target AND attnum = num
-                        WHERE conrelid = target AND contype = 'p') END) INTO write
+                      CASE WHEN this.is_partitioned OR cardinality(relations) = 1
+                        THEN ' ORDER BY ' || key END) INTO write
         FROM pg_attribute a
-        WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT CASE
-          WHEN atthasdef THEN coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''
-          WHEN attnotnull THEN coalesce(to_jsonb(a) ->> 'attidentity', '') = 'a' ELSE false END;
+        WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
+          AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
+            OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF pass = 1 AND steps <> '{}' THEN
-          IF fills <> '{}' AND is_filled IS FALSE AND alone AND this.is_open AND NOT (dry OR on_citus)
+          IF fills <> '{}' AND batches IS NULL AND alone AND this.is_open AND NOT (dry OR on_citus)
             AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
-              this.sql_name, line, batch) INTO batches;
+              this.sql_name, with_null, batch) INTO batches;
             filled := 0;
             is_filled := batches = '{}';
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
-                              fill_by, line);
+                              fill_by, with_null);
             CONTINUE tries;
           END IF;
           is_work := true;
           -- Row-level security would hide rows from us.
-          FOREACH col IN ARRAY ARRAY[CASE WHEN row_security_active(kept_oid) THEN kept.sql_name END,
-                                     CASE WHEN row_security_active(target) THEN this.sql_name END] LOOP
-            line := format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', col);
-            IF col IS NOT NULL THEN
-              steps := ARRAY[[replace(line, ' FORCE ROW', ' NO FORCE ROW'), NULL]] || steps;
-              last := last || ARRAY[[line, format('SELECT to_regclass(%L) IS NOT NULL', col)]];
-            END IF;
-          END LOOP;
+          SELECT array_agg(ARRAY[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r), NULL]) || steps,
+                 last || array_agg(ARRAY[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', r),
+                                         format('SELECT to_regclass(%L) IS NOT NULL', r)])
+          INTO steps, last
+          FROM unnest(ARRAY[target, kept_oid]::regclass[]) r WHERE row_security_active(r);
           steps := (
             SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
                              ORDER BY n)
@@ -724,7 +713,7 @@ BEGIN
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
           -- 6. Check: nothing may be left to do.
-          IF is_work AND NOT dry AND left_to_do IS NOT NULL THEN
+          IF NOT dry AND left_to_do IS NOT NULL THEN
             RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
               table_name, left_to_do
               USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
@@ -788,14 +777,15 @@ BEGIN
           END IF;
           broken := failed;
           is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
-          IF broken IS NOT NULL AND NOT is_known THEN
-            RAISE SQLSTATE 'TC001'; -- undo all
-          ELSIF broken IS NOT NULL THEN
+          IF is_known THEN
             RAISE WARNING '%: a write fails %: %', table_name, CASE WHEN ignore_dependents THEN 'from now on'
               ELSE 'without the change as well' END, array_to_string(broken, '. ');
+          ELSIF broken IS NOT NULL THEN
+            RAISE SQLSTATE 'TC001'; -- undo all
           END IF;
         END IF;
 
+        -- 8. Send the steps.
         FOR i IN 1 .. cardinality(steps) / 2 LOOP
           doing := steps[i][1];
           IF steps[i][2] LIKE 'SELECT %' AND (doing IS NULL OR NOT dry) THEN
@@ -817,7 +807,7 @@ BEGIN
           BEGIN
             -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
             PERFORM set_config('search_path', path, true);
-            EXECUTE doing;
+            EXECUTE doing; -- where it fails, the path is as before as well
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
           EXCEPTION
@@ -853,7 +843,7 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND pg_table_is_visible(kept.oid) IS NOT NULL THEN
+        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
           said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
             CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
                  ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
@@ -883,7 +873,7 @@ BEGIN
         IF (is_filled AND SQLSTATE = '23502' OR filled < cardinality(batches)) IS NOT TRUE THEN
           RAISE;
         END IF;
-        is_filled := NULL;
+        is_filled := false;
         filled := cardinality(batches);
     END;
 
@@ -909,7 +899,7 @@ BEGIN
   -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
   IF alone AND NOT dry THEN
     COMMIT;
-  ELSE -- leave the transaction as it was found
+  ELSE -- leave the transaction as it was found, and constraints as they are declared
     SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
     FROM (SELECT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
           WHERE has_schema_privilege(connamespace, 'USAGE') -- the server would refuse the whole statement

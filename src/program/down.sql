@@ -63,6 +63,7 @@
             CONTINUE WHEN found.special IS NOT NULL OR found.type NOT IN ('text', 'json', 'jsonb')
               OR wanted.type NOT IN ('text', 'json', 'jsonb');
 --@ wider
+          ELSIF found.type <> wanted.type THEN
             -- A cast would cut trailing spaces; this fails where a value is too long.
             line := format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE %3$s%4$s USING pg_catalog.substr(%2$I, '
               '1, CASE WHEN pg_catalog.length(%2$I) <= %5$s THEN pg_catalog.length(%2$I) ELSE -1 END)',

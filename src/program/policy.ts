@@ -27,7 +27,7 @@ export const policy = {
   /** Longest wait for a second connection; without one the program runs on the first. */
   secondConnection: 5_000,
   /** How often the server is asked for an answer while a try runs, and how long the network may then be silent before it counts as cut. */
-  pulse: 5_000,
+  pulse: 1_000,
   silence: 15_000,
   /** How often an interrupted program is cancelled, until it ends. */
   cancelAgain: 250,

@@ -77,7 +77,10 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     ...(isUp && django
       ? [['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] as const]
       : []),
-    ['Contents', '1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write'],
+    [
+      'Contents',
+      '1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write; 8. send',
+    ],
   ];
   return [
     `-- ${table}: ${isUp ? what : `take back change ${id}`} (rendered by "npm run script")`,

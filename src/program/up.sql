@@ -45,10 +45,9 @@
                 ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, found.name || '_old') END);
             CONTINUE;
 --@ wider
-            IF NOT is_told THEN
-              RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col, found.type,
-                wanted.type;
-            END IF;
+          ELSIF found.type <> wanted.type AND NOT is_told THEN
+            RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col, found.type,
+              wanted.type;
 --@ not null
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);

@@ -54,7 +54,7 @@ describe.each(['up', 'down'] as const)('the script %s', (direction) => {
   test('has the paragraphs of its list of contents, in that order', () => {
     const [, list = ''] = /^-- Contents +(.*)/ms.exec(header) ?? [];
     const entries = list.replace(/\n-- +/g, ' ').split('; ');
-    expect(entries.map((entry) => Number.parseInt(entry, 10))).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(entries.map((entry) => Number.parseInt(entry, 10))).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     const places = entries.map((entry) => text.search(new RegExp(`^ +-- ${entry.slice(0, 3)}\\S`, 'm')));
     expect(places.every((place) => place > header.length)).toBe(true);
     expect(places).toEqual([...places].sort((a, b) => a - b));
