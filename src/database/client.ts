@@ -67,7 +67,9 @@ export class DatabaseClient extends PostgresClient {
       const reason = message.replace(/^.* - /s, '');
       const [, advice] = refusals.find(([pattern]) => pattern.test(`${code} ${reason}`)) ?? [];
       if (code !== '42501' && !advice) throw error;
-      throw new UserError(`${reason}.\n${advice ?? (await permissionAdvice(connection, this.config))}`);
+      throw new UserError(
+        `${reason}.\n${advice ?? (await permissionAdvice(connection, query, this.config))}`,
+      );
     }
   }
 }

@@ -98,13 +98,14 @@ function unknownAdvice(table: string, unknown: readonly string[], known: readonl
 }
 
 /** What helps a role that the server has refused a statement of Knex's migrator (42501). */
-export async function permissionAdvice(connection: Client, config: Knex.Config): Promise<string> {
+export async function permissionAdvice(connection: Client, query: Query | string, config: Knex.Config) {
   const { schemaName = null, tableName } = recordTable(config);
   const tables = [tableName, `${tableName}_lock`];
-  // Within a transaction that has failed nothing can be asked.
-  await connection.query('ROLLBACK');
-  const { rows } = await connection.query(
-    `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
+  // Within a transaction that has failed nothing can be asked; but Knex's own is at its end.
+  if (typeof query !== 'string' && query.sql.includes(`"${tableName}`)) await connection.query('ROLLBACK');
+  const { rows } = await connection
+    .query(
+      `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
               pg_catalog.has_schema_privilege(oid, 'CREATE') AS may_create,
               pg_catalog.pg_get_userbyid(${owner('n.oid', tableName)}) AS role,
               (SELECT pg_catalog.min(pg_catalog.pg_get_userbyid(relowner)::text) FROM pg_catalog.pg_class
@@ -112,8 +113,9 @@ export async function permissionAdvice(connection: Client, config: Knex.Config):
                  AND NOT pg_catalog.pg_has_role(relowner, 'USAGE')) AS stranger
        FROM pg_catalog.pg_namespace n
        WHERE nspname OPERATOR(pg_catalog.=) COALESCE($1, pg_catalog.current_schema())`,
-    [schemaName, tables],
-  );
+      [schemaName, tables],
+    )
+    .catch(() => ({ rows: [] }));
   const [{ schema, schema_owner, may_create, role, stranger } = {} as Record<string, string>] = rows;
   const on = escapeIdentifier(schema ?? '');
   const to = escapeIdentifier(role ?? '');
