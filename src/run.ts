@@ -55,7 +55,7 @@ export async function run(knex: Knex, change: Change, direction: Direction, arou
   const statements = program(change, direction, around);
   try {
     await withConnection(knex, async (batch) => {
-      const [found] = (await batch.query<{ holds: boolean; settings: Setting[] }>(beginBatch(change))).rows;
+      const [found] = (await batch.query<{ holds: boolean; undo: string }>(beginBatch(change))).rows;
       const opened = await opening;
       let connection = batch;
       if (knex.isTransaction && found?.holds) {
@@ -68,7 +68,8 @@ export async function run(knex: Knex, change: Change, direction: Direction, arou
         connection = opened;
       }
       await send(connection, batch, statements, around.report, notBegun, heard);
-      await batch.query(endBatch(found?.settings ?? []));
+      // For the migrations that follow.
+      await batch.query(found?.undo ?? '');
     });
   } catch (error) {
     throw explained(error);
@@ -186,8 +187,8 @@ function ownClient({ config, constructor: Client }: KnexClient): KnexClient {
  * Asked once on the connection of Knex's batch, under whatever search_path it has: so everything is qualified.
  * Marks the transaction. Lifts, for this transaction, the limits that would end it while it idles, and has the
  * server notice within half a minute that we are gone: it would hold Knex's lock until then. (Servers before 9.6
- * and 17 do not know each of the limits.) Tells whether it holds a lock on the table or a part of it: then any other
- * connection would wait for us in vain.
+ * and 17 do not know each of the limits.) Gives the statement that undoes this, and tells whether the transaction holds a
+ * lock on the table or a part of it: then any other connection would wait for us in vain.
  */
 function beginBatch(change: Change): string {
   return `
@@ -197,26 +198,16 @@ WITH RECURSIVE tree (oid) AS (
   SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON t.oid OPERATOR(pg_catalog.=) i.inhparent
 )
 SELECT pg_catalog.pg_advisory_xact_lock_shared(${advisoryKey}),
-       (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-                 'name', s.name, 'setting', s.setting, 'now', pg_catalog.set_config(s.name, wanted.setting, true)))
+       (SELECT pg_catalog.concat('SELECT ', pg_catalog.string_agg(pg_catalog.format(
+                 'pg_catalog.set_config(%L, %L, true)', s.name, s.setting, pg_catalog.set_config(s.name, wanted.setting, true)), ', '))
         FROM pg_catalog.pg_settings s
         JOIN (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
                      ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
-             ) AS wanted (name, setting) ON wanted.name OPERATOR(pg_catalog.=) s.name) AS settings,
+             ) AS wanted (name, setting) ON wanted.name OPERATOR(pg_catalog.=) s.name) AS undo,
        EXISTS (
          SELECT 1 FROM pg_catalog.pg_locks l JOIN tree t ON t.oid OPERATOR(pg_catalog.=) l.relation
          WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
        ) AS holds`;
-}
-
-interface Setting {
-  readonly name: string;
-  readonly setting: string;
-}
-
-/** Sets back what `beginBatch` has set, for the migrations that follow. */
-function endBatch(settings: readonly Setting[]): string {
-  return `SELECT ${settings.map(({ name, setting }) => `pg_catalog.set_config('${name}', ${escapeLiteral(setting)}, true)`)}`;
 }
 
 /** Asked on the connection of Knex's batch: who waits for its transaction, and keeps the lock that the program needs? */
