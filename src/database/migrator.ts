@@ -12,11 +12,10 @@ export interface Query {
 /** An advisory lock of ours, for the moment in which Knex's tables are made. */
 const makingTables = 7_017;
 
-/** The role that has most tables of a schema, but for Knex's, and whose rights this one has: the application's owner. */
-const owner = (schema: string, record: string) =>
+/** The role that has most tables of a schema, and whose rights this one has: the application's owner. */
+const owner = (schema: string) =>
   `(SELECT relowner FROM pg_catalog.pg_class
     WHERE relnamespace OPERATOR(pg_catalog.=) ${schema} AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p}')
-      AND relname OPERATOR(pg_catalog.<>) ALL (ARRAY[${[record, `${record}_lock`].map(escapeLiteral)}]::pg_catalog.name[])
       AND pg_catalog.pg_has_role(relowner, 'USAGE')
     GROUP BY relowner ORDER BY pg_catalog.count(*) DESC LIMIT 1)`;
 
@@ -30,21 +29,18 @@ export function madeOnce(query: Query, config: Knex.Config): Query {
   const [create, table = ''] = /^create table (.*?) \(/.exec(query.sql) ?? [];
   const isLock = table.endsWith(`"${tableName}_lock"`);
   if (!create || !(isLock || table.endsWith(`"${tableName}"`))) return query;
-  const record = table.replace(/_lock"$/, '"');
-  // The lock's table is made last.
-  const rest = `
-      INSERT INTO ${table} (is_locked) SELECT 0 WHERE NOT EXISTS (SELECT FROM ${table});
-      DO $do$ BEGIN
-        EXECUTE (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass,
-                                                                pg_catalog.pg_get_userbyid(${owner('made.relnamespace', tableName)})), ';')
-                 FROM pg_catalog.pg_class made
-                 WHERE oid OPERATOR(pg_catalog.=) ANY (ARRAY[${escapeLiteral(record)}, ${escapeLiteral(table)}]::pg_catalog.regclass[]));
-      -- No such role, or it may not be given away.
-      EXCEPTION WHEN null_value_not_allowed OR insufficient_privilege THEN NULL; END $do$`;
+  const row = `INSERT INTO ${table} (is_locked) SELECT 0 WHERE NOT EXISTS (SELECT FROM ${table});`;
   return {
     ...query,
     sql: `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_advisory_xact_lock(${makingTables});
-      CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? rest : ''}`,
+      CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? row : ''}
+      DO $do$ BEGIN
+        EXECUTE (SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass,
+                                          pg_catalog.pg_get_userbyid(${owner('made.relnamespace')}))
+                 FROM pg_catalog.pg_class made
+                 WHERE oid OPERATOR(pg_catalog.=) ${escapeLiteral(table)}::pg_catalog.regclass);
+      -- No such role, or it may not be given away.
+      EXCEPTION WHEN null_value_not_allowed OR insufficient_privilege THEN NULL; END $do$`,
   };
 }
 
@@ -107,7 +103,7 @@ export async function permissionAdvice(connection: Client, query: Query | string
     .query(
       `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,
               pg_catalog.has_schema_privilege(oid, 'CREATE') AS may_create,
-              pg_catalog.pg_get_userbyid(${owner('n.oid', tableName)}) AS role,
+              pg_catalog.pg_get_userbyid(${owner('n.oid')}) AS role,
               (SELECT pg_catalog.min(pg_catalog.pg_get_userbyid(relowner)::text) FROM pg_catalog.pg_class
                WHERE relnamespace OPERATOR(pg_catalog.=) n.oid AND relname OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.name[])
                  AND NOT pg_catalog.pg_has_role(relowner, 'USAGE')) AS stranger
