@@ -24,7 +24,7 @@ const elsewhere = ['test/server/(harness|migrator)', 'test/scripts/(text|squawk)
 /** With --brief: those in which the versions have differed. */
 const brief = [
   'test/cli/states',
-  'test/server/(versions|rules|dependents|canary|not-reached|relations|partitions|fills|states-found)',
+  'test/server/(versions|rules|dependents|canary|not-reached|relations|children|between|partitions|fills|states-found)',
   'test/fire/grants',
 ];
 
