@@ -42,6 +42,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction) {
     steps.some((statement) => statement.startsWith('ALTER TABLE')) && reconnect,
     direction === 'up' && steps.length > 0 && recorded && recordedTooEarly(recorded),
     direction === 'down' &&
+      steps.length > 0 &&
       recorded === false &&
       'Knex has it not recorded, so npx knex migrate:down would not find it: npx knex migrate:latest before.',
     holders ? `It would wait for: ${holders}` : 'Nobody holds a transaction on it.',
