@@ -339,7 +339,6 @@ BEGIN
         to_type   pg_catalog.text;
         to_size   integer;
       BEGIN
-
         -- 3. Look, and decide: each column, as it is and as it is wanted.
         SELECT bool_or(attname = from_name) IS TRUE, bool_or(attname = to_name) IS TRUE INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
@@ -580,7 +579,7 @@ BEGIN
               SELECT gone[i], words[i + 4],
                      CASE gone[i] WHEN from_name THEN words[4] WHEN to_name THEN words[3] END
               FROM generate_subscripts(gone, 1) i
-              UNION ALL -- and none that sends rows to a child
+              UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows', concat('\minsert\s+into\M[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*, o.*
                      THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
@@ -666,8 +665,7 @@ BEGIN
                     array_to_string(sets, ', '), kept.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
             [format('DELETE FROM %s a USING %s t WHERE %s', kept.sql_name, this.sql_name,
-                    array_to_string(on_key || matches, ' AND ')),
-             NULL],
+                    array_to_string(on_key || matches, ' AND ')), NULL],
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),

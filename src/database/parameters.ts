@@ -70,7 +70,7 @@ export function gathered(env: Environment, source: Source) {
   const url = source === 'URL' ? parametersOf(env['DATABASE_URL'] ?? '') : [];
   for (const [parameter, value] of url) take('URL', parameter, value);
   for (const parameter of source === 'DB' ? honoured : ['sslmode', 'sslrootcert']) take('DB', parameter);
-  // Said in words of somebody's own.
+  // No parameter of libpq's; but whoever says it means TLS.
   if (source === 'DB' && !given.has('sslmode')) take('DB', 'ssl');
   for (const parameter of [...honoured, ...others]) take('PG', parameter);
   return given;
