@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 /** @type {import('jest').Config} */
 module.exports = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
@@ -8,8 +10,8 @@ module.exports = {
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   // For hangs: a slow machine is no failure.
   testTimeout: 300_000,
-  // Jest would leave one of two cores to whatever else is going on.
-  maxWorkers: '100%',
+  // Two for each core: half of the time a test waits, for its server or because that is what it is about.
+  maxWorkers: 2 * availableParallelism(),
   // Commands run as processes of their own, which Jest cannot look into; test/cli runs each.
   collectCoverageFrom: ['src/**/*.ts', '!**/*.d.ts', '!src/commands/**', 'migrations/*.ts'],
   coverageReporters: ['text-summary'],

@@ -12,8 +12,11 @@ WITH RECURSIVE tree (oid) AS ( -- the table and all below it
 types (oid) AS ( -- the table's row type, and what is made of it
   SELECT c.reltype FROM pg_class c JOIN tree ON tree.oid = c.oid
   UNION
-  SELECT y.oid FROM types t JOIN pg_type y ON t.oid IN (y.typelem, y.typbasetype) OR y.typtype = 'c' AND y.typrelid IN (
-    SELECT attrelid FROM pg_attribute WHERE atttypid = t.oid AND NOT attisdropped)
+  SELECT made.oid FROM types t CROSS JOIN LATERAL (
+    SELECT y.oid FROM pg_type y WHERE t.oid IN (y.typelem, y.typbasetype)
+    UNION ALL SELECT y.oid FROM pg_attribute a JOIN pg_type y ON y.typrelid = a.attrelid AND y.typtype = 'c'
+    WHERE a.atttypid = t.oid AND NOT a.attisdropped
+  ) made
 ),
 rename (old, new, flag, type) AS (
   SELECT r ->> 'from', r ->> 'to', r ->> 'moveWhere', r ->> 'type' FROM (SELECT $4::jsonb -> 'rename') x (r)

@@ -37,7 +37,9 @@ test('one that somebody holds is waited for, without the lock, and they are name
   const made = migrate(url, 'up', filling);
   // Two tries, at least.
   for (let waits = 0; waits < 2; await sleep(210)) {
-    const { rowCount } = await client.query('SELECT FROM pg_locks WHERE NOT granted');
+    const { rowCount } = await client.query(
+      'SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()',
+    );
     waits += rowCount ?? 0;
   }
   await other.query('COMMIT');
@@ -58,7 +60,8 @@ test('one that comes after the batches', async () => {
   const reader = await connect(url);
   await reader.query('BEGIN; SELECT FROM user_profiles');
   const made = migrate(url, 'up', filling);
-  const waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+  const waiting =
+    "SELECT FROM pg_locks WHERE relation = 'user_profiles'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
   while ((await client.query(waiting)).rowCount === 0);
   await client.query('UPDATE user_profiles SET phone = NULL WHERE id = 9');
   await reader.query('COMMIT');

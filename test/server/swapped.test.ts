@@ -18,7 +18,8 @@ test.each([functions, scripts])(
       'BEGIN; ALTER TABLE user_profiles RENAME TO profiles; ALTER TABLE fresh RENAME TO user_profiles',
     );
     const done = up(here());
-    const waits = "SELECT FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND NOT granted";
+    const waits =
+      "SELECT FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     while ((await admin.query(waits)).rows.length === 0);
     await other.query('COMMIT');
     expect((await done).join()).toMatch('ADD COLUMN external_id');
@@ -39,7 +40,8 @@ testWithPartitions.each([functions, scripts])(
     const other = await connect(url);
     await other.query('BEGIN; DROP TABLE oldest');
     const done = up(here());
-    const waits = "SELECT FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND NOT granted";
+    const waits =
+      "SELECT FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     while ((await admin.query(waits)).rows.length === 0);
     await other.query('COMMIT');
     await done;

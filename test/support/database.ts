@@ -24,12 +24,20 @@ export interface TestDatabase {
 /** An empty database with an owner of its own, on the server of this test run or on another one. */
 export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? ''): Promise<TestDatabase> {
   const name = `test_${randomBytes(4).toString('hex')}`;
-  const owner = `${name}_owner`;
+  await create(server, name);
+  return open(server, name);
+}
+
+async function create(server: string, name: string): Promise<void> {
   await asSuperuser(
     server,
-    `CREATE ROLE ${owner} LOGIN PASSWORD '${owner}'`,
-    `CREATE DATABASE ${name} OWNER ${owner}`,
+    `CREATE ROLE ${name}_owner LOGIN PASSWORD '${name}_owner'`,
+    `CREATE DATABASE ${name} OWNER ${name}_owner`,
   );
+}
+
+async function open(server: string, name: string): Promise<TestDatabase> {
+  const owner = `${name}_owner`;
   const adminUrl = urlWith(server, { pathname: name });
   const url = urlWith(adminUrl, { username: owner, password: owner });
   const client = await connect(url);
@@ -54,19 +62,29 @@ export async function freshDatabase(server = process.env['TEST_SERVER_URL'] ?? '
 }
 
 /**
- * A database for a file of tests, empty and in this state at the beginning of every one of them. (To make a database
+ * The database of this worker of Jest, empty and in this state at the beginning of every test. (To make a database
  * costs a quarter of a second of work, to empty one a few milliseconds.)
  */
 export function databasePerTest(state?: State): () => TestDatabase {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await freshDatabase();
+    const server = process.env['TEST_SERVER_URL'] ?? '';
+    const name = `test_worker_${process.env['JEST_WORKER_ID']}`;
+    await create(server, name).catch((error) => {
+      // 42710: made by the file before.
+      if (error.code !== '42710') throw error;
+    });
+    database = await open(server, name);
   });
   beforeEach(async () => {
     await empty(database);
     if (state) await loadState(database.client, state);
   });
-  afterAll(() => database.close());
+  afterAll(async () => {
+    // Settings of a role or a database count from the connections on that the next file opens.
+    await empty(database);
+    await Promise.all([database.client.end(), database.admin.end()]);
+  });
   return () => database;
 }
 
@@ -91,7 +109,8 @@ async function empty({ name, owner, client, admin }: TestDatabase): Promise<void
     ALTER DATABASE ${name} ALLOW_CONNECTIONS true CONNECTION LIMIT -1;
     ALTER DATABASE ${name} OWNER TO ${owner};
     ALTER ROLE ${owner} RESET ALL;
-    ALTER ROLE ${owner} NOSUPERUSER CONNECTION LIMIT -1`);
+    ALTER ROLE ${owner} IN DATABASE ${name} RESET ALL;
+    ALTER ROLE ${owner} NOSUPERUSER NOBYPASSRLS CONNECTION LIMIT -1`);
 }
 
 /** A connected client; one whose connection is cut does not bring the test run down. */
