@@ -18,42 +18,48 @@ const table = (of: string) => `
   exports.down = (knex) => knex.schema.dropTable('${of}');`;
 
 beforeEach(() => {
+  process.env['MIGRATION_QUIET'] = '1';
   own().write('0015_before.js', table('before'));
   own().write(`${name}.js`, ours);
   own().write('0017_after.js', table('after'));
 });
 
-/** Runs a command of Knex, which has to succeed without a word on stderr, and gives what is recorded then. */
-async function recordedAfter(...args: string[]): Promise<string[]> {
-  expect(await own().knex(...args)).toMatchObject({ code: 0, stderr: '' });
+/** Runs a function of Knex's migrator, and gives what is recorded then. */
+async function recordedAfter(verb: Verb, of?: string): Promise<string[]> {
+  await own().migrate((migrator) => migrator[verb](...(of ? [{ name: of }] : [])));
   const { rows } = await database().client.query('SELECT name FROM knex_migrations ORDER BY id');
   return rows.map((row) => row.name.slice(0, 4));
 }
 
+type Verb = 'latest' | 'up' | 'down' | 'to' | 'list';
+
 const shape = () => shapeOf(database().client);
 
-test('migrate:before and migrate:to, by the name', async () => {
+test('migrate:before and migrate:to, by the name, on the command line', async () => {
   const before = await shape();
-  expect(await recordedAfter('migrate:before', name)).toEqual(['0015']);
+  expect(await own().knex('migrate:before', name)).toMatchObject({ code: 0, stderr: '' });
+  expect(await recordedAfter('list')).toEqual(['0015']);
   expect(await shape()).toEqual(before);
-  expect(await recordedAfter('migrate:to', name)).toEqual(['0015', '0016']);
+  expect(await own().knex('migrate:to', name)).toMatchObject({ code: 0, stderr: '' });
+  expect(await recordedAfter('to', name)).toEqual(['0015', '0016']);
   expect(await shape()).toEqual(asDeclared);
-  expect(await recordedAfter('migrate:to', name)).toEqual(['0015', '0016']);
-  expect(await recordedAfter('migrate:latest')).toEqual(['0015', '0016', '0017']);
+  expect(await recordedAfter('latest')).toEqual(['0015', '0016', '0017']);
 });
 
 test('migrate:to what comes after it', async () => {
-  expect(await recordedAfter('migrate:to', '0017_after')).toEqual(['0015', '0016', '0017']);
+  expect(await recordedAfter('to', '0017_after')).toEqual(['0015', '0016', '0017']);
   expect(await shape()).toEqual(asDeclared);
 });
 
 test('migrate:up and migrate:down by the name leave the others alone; without it Knex takes back the last', async () => {
   const before = await schemaOf(database().client);
-  expect(await recordedAfter('migrate:up', name)).toEqual(['0016']);
-  expect(await recordedAfter('migrate:latest')).toEqual(['0016', '0015', '0017']);
-  expect(await recordedAfter('migrate:down', name)).toEqual(['0015', '0017']);
-  expect(await recordedAfter('migrate:down')).toEqual(['0015']);
-  expect(await recordedAfter('migrate:down')).toEqual([]);
+  expect(await recordedAfter('up', name)).toEqual(['0016']);
+  expect(await recordedAfter('latest')).toEqual(['0016', '0015', '0017']);
+  expect(await own().knex('migrate:down', name)).toMatchObject({ code: 0, stderr: '' });
+  expect(await recordedAfter('list')).toEqual(['0015', '0017']);
+  expect(await own().knex('migrate:down')).toMatchObject({ code: 0, stderr: '' });
+  expect(await recordedAfter('list')).toEqual(['0015']);
+  expect(await recordedAfter('down')).toEqual([]);
   const left = await schemaOf(database().client);
   expect(left.filter((line) => !line.includes('_down_archive'))).toEqual(before);
 });
@@ -70,24 +76,24 @@ describe('what Knex refuses is told in our words, and what is advised helps', ()
   }
 
   test('a file that is gone: put it back', async () => {
-    await recordedAfter('migrate:latest');
+    await recordedAfter('latest');
     own().remove('0017_after.js');
     expect(await refusal()).toMatch(/^"knex_migrations" records .*: 0017_after\. .*put the files back\.\n$/s);
     own().write('0017_after.js', table('after'));
-    expect(await recordedAfter('migrate:down', name)).toEqual(['0015', '0017']);
+    expect(await recordedAfter('down', name)).toEqual(['0015', '0017']);
   });
 
   test.each([
     ['set', 'UPDATE knex_migrations_lock SET is_locked = 1', "Knex's lock is set: "],
     ['there twice', 'INSERT INTO knex_migrations_lock VALUES (7, 0)', '"knex_migrations_lock" has 2 rows'],
   ])('a lock that is %s: migrate:unlock', async (_, statement, words) => {
-    await recordedAfter('migrate:list');
+    await recordedAfter('list');
     await database().client.query(statement);
     const said = await refusal();
     expect(said.startsWith(words)).toBe(true);
     expect(said).toContain('npx knex migrate:unlock');
-    await recordedAfter('migrate:unlock');
-    expect(await recordedAfter('migrate:latest')).toEqual(['0015', '0016', '0017']);
+    expect(await own().knex('migrate:unlock')).toMatchObject({ code: 0, stderr: '' });
+    expect(await recordedAfter('latest')).toEqual(['0015', '0016', '0017']);
   });
 });
 
@@ -103,7 +109,7 @@ describe("Knex's hooks", () => {
     const latest = await own().knex('migrate:latest');
     expect(latest).toMatchObject({ code: 0, stderr: '' });
     expect(await shape()).toEqual(asDeclared);
-    expect(await recordedAfter('migrate:down', name)).toEqual(['0015', '0017']);
+    expect(await recordedAfter('down', name)).toEqual(['0015', '0017']);
     return latest.stdout;
   }
 
@@ -133,6 +139,6 @@ describe("Knex's hooks", () => {
     });
     expect(await shape()).toEqual(asDeclared);
     own().remove('.hooks.js');
-    expect(await recordedAfter('migrate:latest')).toEqual(['0015', '0016', '0017']);
+    expect(await recordedAfter('latest')).toEqual(['0015', '0016', '0017']);
   });
 });
