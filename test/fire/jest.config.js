@@ -6,4 +6,6 @@ module.exports = {
   rootDir: join(__dirname, '../..'),
   testMatch: ['<rootDir>/test/fire/**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/'],
+  // One for each core: what a server waits for is looked at here.
+  maxWorkers: '100%',
 };

@@ -97,7 +97,6 @@ function jest(version: string, chosen: readonly string[]): Report {
   rmSync(output, { force: true });
   const args = [
     '--json',
-    '--maxWorkers=2',
     `--outputFile=${output}`,
     '--silent',
     '--testPathIgnorePatterns',
