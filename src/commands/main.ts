@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 /** Runs a command line. An error ends it with this exit code; of a UserError only the message is shown. */
 export async function main(program: Command, exitCode = 1): Promise<void> {
   // Commander itself would exit with 1 for a mistake in the arguments, which means something else here.
-  program.exitOverride((error) => process.exit(error.exitCode && exitCode));
+  for (const command of [program, ...program.commands])
+    command.exitOverride((error) => process.exit(error.exitCode && exitCode));
   try {
     await program.parseAsync();
   } catch (error) {

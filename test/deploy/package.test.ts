@@ -20,7 +20,7 @@ test('what is packed is what is needed', () => {
   expect(
     here().packed.filter((path) => !own.test(path) && !more.test(path) && !known.includes(path)),
   ).toEqual([]);
-  expect(here().packed.filter((path) => /test|seed|bench|start|commands\/db/.test(path))).toEqual([]);
+  expect(here().packed.filter((path) => /test|seed|bench|sample/.test(path))).toEqual([]);
   expect(here().packed).toEqual(
     expect.arrayContaining([
       'dist/migrations/0016_add_security_fields.js',
