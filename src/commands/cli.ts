@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import type { Knex } from 'knex';
 import { plan, rehearse, script, verify } from '../../migrations/0016_add_security_fields';
 import { UserError } from '../user-error';
-import { main } from './main';
+import { main, withDatabase } from './main';
 
 const program = new Command('add-security-fields')
   .description('The migration that adds security fields to user_profiles.')
@@ -68,8 +68,6 @@ async function show<Found extends { readonly lines: readonly string[] }>(
   look: (database: Knex) => Promise<Found>,
   asJson = false,
 ): Promise<Found> {
-  // Late: help and scripts need no database.
-  const { withDatabase } = require('./database') as typeof import('./database');
   const found = await withDatabase(look);
   const { lines, ...data } = found;
   console.log(asJson ? JSON.stringify(data, null, 2) : lines.join('\n'));

@@ -6,8 +6,7 @@ import { connectionFrom } from '../database/connection';
 import { embeddedCluster } from '../database/embedded';
 import { stop } from '../database/server';
 import { UserError } from '../user-error';
-import { withDatabase } from './database';
-import { main } from './main';
+import { main, withDatabase } from './main';
 
 const program = new Command('sample').description('The embedded PostgreSQL server of this project.');
 
