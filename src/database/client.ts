@@ -1,9 +1,9 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
 import { type Client, type DatabaseError, escapeIdentifier, type Pool } from 'pg';
-import { type Connection, lost } from '../connection';
+import type { Connection } from '../connection';
 import { UserError } from '../user-error';
 import type { ConnectionSettings } from './connection';
-import { madeOnce, permissionAdvice, type Query, refuse } from './migrator';
+import { failures, madeOnce, type Query, refuse } from './migrator';
 
 /** Knex's PostgreSQL client, with errors that tell a user what to do. */
 export class DatabaseClient extends PostgresClient {
@@ -12,7 +12,7 @@ export class DatabaseClient extends PostgresClient {
       return await super.acquireRawConnection();
     } catch (error) {
       if (error instanceof UserError) throw error;
-      throw connectionError(error as DatabaseError, this.connectionSettings as ConnectionSettings);
+      throw failures().connectionError(error as DatabaseError, this.connectionSettings as ConnectionSettings);
     }
   }
 
@@ -62,6 +62,7 @@ export class DatabaseClient extends PostgresClient {
       return answer;
     } catch (error) {
       if (error instanceof UserError) throw error;
+      const { permissionAdvice, refusals } = failures();
       const { code = '', message } = error as DatabaseError;
       // Knex puts the statement, and a dash, in front of the server's message.
       const reason = message.replace(/^.* - /s, '');
@@ -73,66 +74,3 @@ export class DatabaseClient extends PostgresClient {
     }
   }
 }
-
-/** What code and message look like where a statement of Knex's migrator fails, and what to do. */
-const refusals: readonly (readonly [pattern: RegExp, advice: string])[] = [
-  [
-    /^25006/,
-    'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
-      'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
-  ],
-  [
-    /^3F000/,
-    'No schema of the search path exists, or this role may use none of them: name one in DB_SCHEMA.',
-  ],
-  [/^42703 .*"(name|batch|is_locked)"/, 'It is not a table of Knex: name another one in MIGRATIONS_TABLE.'],
-  lost,
-];
-
-function connectionError({ code = '', message }: DatabaseError, settings: ConnectionSettings): UserError {
-  const { database, host, port, user, called } = settings;
-  const [, reason, advice = ''] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
-  const why = reason || message.replace(/\.+$/, '');
-  const next = advice
-    // {sslmode=require} is DB_SSLMODE=require, or sslmode=require in DATABASE_URL.
-    .replace(/\{(\w+)(=\S+)?\}/g, (_, parameter, value = '') =>
-      called(parameter).replace(/^\w+/, `$&${value}`),
-    )
-    .replace(/ in DATABASE_URL(?= and .* in DATABASE_URL)/, '');
-  const where = `database "${database}" at ${host}:${port} as "${user}"`;
-  return new UserError(`Cannot connect to ${where}: ${why}.\n${next}`.trimEnd());
-}
-
-/** What code and message look like; what they mean, where PostgreSQL's own words do not say it; what to do. */
-const causes: readonly (readonly [pattern: RegExp, reason: string, advice: string])[] = [
-  [/ECONNREFUSED|connect ENOENT/, 'nothing listens there', 'Is the server running? Check {host} and {port}.'],
-  [/ENOTFOUND|EAI_AGAIN/, 'the host name is not known', 'Check {host}.'],
-  [/timeout|ETIMEDOUT|UNREACH/, 'no answer', 'Check {host} and {port}. Is there a firewall between?'],
-  [
-    /ECONNRESET|unexpectedly/,
-    'the connection was cut',
-    'Is it PostgreSQL that listens there? ("direct" in {sslnegotiation} needs PostgreSQL 17, and TLS.)',
-  ],
-  [/must be a string/, 'it wants a password', 'Give {password}, or a line in ~/.pgpass.'],
-  [/28P01/, '', 'Check {password}, or the line in ~/.pgpass.'],
-  [/SSL connections/, 'it has no TLS', 'Where that is safe: {sslmode=disable}.'],
-  [/no encryption|SSL off/, '', 'If it wants TLS: {sslmode=require}.'],
-  [/sslnegotiation/, '', 'TLS is {sslmode=require}, or a stricter mode.'],
-  [/client certificate/, '', 'Name the files of yours and of its key: {sslcert} and {sslkey}.'],
-  [
-    /ALTNAME/,
-    '',
-    'Connect by a name that is in the certificate: {host}.\n' +
-      'Or {sslmode=verify-ca}: with the root certificate ({sslrootcert=FILE}) it checks all but the name.',
-  ],
-  [/CERT_(HAS_EXPIRED|NOT_YET)/, '', 'The server needs a new one, or the clock of this machine is wrong.'],
-  [
-    /certificate/i,
-    '',
-    'Name the root certificate that it comes from: {sslrootcert=FILE}. Without one, {sslmode=require} skips the check.',
-  ],
-  [/28000/, '', 'Does the role exist, and does pg_hba.conf let it in from this machine?'],
-  [/3D000/, '', 'Check {dbname}.'],
-  [/53300/, '', 'Try again later, or raise the limit: max_connections, or that of the role or database.'],
-  [/57P0[123]/, '', 'Try again in a moment.'],
-];
