@@ -1,5 +1,5 @@
 import PostgresClient from 'knex/lib/dialects/postgres';
-import { type Client, type DatabaseError, escapeIdentifier, type Pool } from 'pg';
+import { type Client, escapeIdentifier, type Pool } from 'pg';
 import type { Connection } from '../connection';
 import { UserError } from '../user-error';
 import type { ConnectionSettings } from './connection';
@@ -11,8 +11,7 @@ export class DatabaseClient extends PostgresClient {
     try {
       return await super.acquireRawConnection();
     } catch (error) {
-      if (error instanceof UserError) throw error;
-      throw failures().connectionError(error as DatabaseError, this.connectionSettings as ConnectionSettings);
+      throw failures().connectionError(error as Error, this.connectionSettings as ConnectionSettings);
     }
   }
 
@@ -61,16 +60,7 @@ export class DatabaseClient extends PostgresClient {
       await refuse(connection, answer, this.config);
       return answer;
     } catch (error) {
-      if (error instanceof UserError) throw error;
-      const { permissionAdvice, refusals } = failures();
-      const { code = '', message } = error as DatabaseError;
-      // Knex puts the statement, and a dash, in front of the server's message.
-      const reason = message.replace(/^.* - /s, '');
-      const [, advice] = refusals.find(([pattern]) => pattern.test(`${code} ${reason}`)) ?? [];
-      if (code !== '42501' && !advice) throw error;
-      throw new UserError(
-        `${reason}.\n${advice ?? (await permissionAdvice(connection, query, this.config))}`,
-      );
+      throw await failures().queryError(error as Error, connection, query, this.config);
     }
   }
 }

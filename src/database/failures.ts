@@ -5,23 +5,10 @@ import { UserError } from '../user-error';
 import type { ConnectionSettings } from './connection';
 import { owner, type Query } from './migrator';
 
-/** What code and message look like where a statement of Knex's migrator fails, and what to do. */
-export const refusals: readonly (readonly [pattern: RegExp, advice: string])[] = [
-  [
-    /^25006/,
-    'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
-      'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
-  ],
-  [
-    /^3F000/,
-    'No schema of the search path exists, or this role may use none of them: name one in DB_SCHEMA.',
-  ],
-  [/^42703 .*"(name|batch|is_locked)"/, 'It is not a table of Knex: name another one in MIGRATIONS_TABLE.'],
-  lost,
-];
-
 /** Why there is no connection, and what to do. */
-export function connectionError({ code = '', message }: DatabaseError, settings: ConnectionSettings) {
+export function connectionError(error: Error, settings: ConnectionSettings): UserError {
+  if (error instanceof UserError) return error;
+  const { code = '', message } = error as DatabaseError;
   const { database, host, port, user, called } = settings;
   const [, advice = '', reason = message.replace(/\.+$/, '')] =
     causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
@@ -67,6 +54,32 @@ const causes: readonly (readonly [pattern: RegExp, advice: string, reason?: stri
   [/57P0[123]/, 'Try again in a moment.'],
 ];
 
+/** Why a statement of Knex's migrator has failed, and what to do; any other error as it is. */
+export async function queryError(error: Error, client: Client, query: Query | string, config: Knex.Config) {
+  if (error instanceof UserError) return error;
+  const { code = '', message } = error as DatabaseError;
+  // Knex puts the statement, and a dash, in front of the server's message.
+  const reason = message.replace(/^.* - /s, '');
+  const known = refusals.find(([pattern]) => pattern.test(`${code} ${reason}`))?.[1];
+  const advice = code === '42501' ? await permissionAdvice(client, query, config) : known;
+  return advice ? new UserError(`${reason}.\n${advice}`) : error;
+}
+
+/** What code and message look like where a statement of Knex's migrator fails, and what to do. */
+const refusals: readonly (readonly [pattern: RegExp, advice: string])[] = [
+  [
+    /^25006/,
+    'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
+      'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
+  ],
+  [
+    /^3F000/,
+    'No schema of the search path exists, or this role may use none of them: name one in DB_SCHEMA.',
+  ],
+  [/^42703 .*"(name|batch|is_locked)"/, 'It is not a table of Knex: name another one in MIGRATIONS_TABLE.'],
+  lost,
+];
+
 /** What helps where Knex's lock is taken. */
 export async function lockedAdvice(connection: Client, table: string): Promise<string> {
   const { rows } = await connection.query(`
@@ -101,7 +114,7 @@ export function unknownAdvice(table: string, unknown: readonly string[], known: 
 }
 
 /** What helps a role that the server has refused a statement of Knex's migrator (42501). */
-export async function permissionAdvice(connection: Client, query: Query | string, config: Knex.Config) {
+async function permissionAdvice(connection: Client, query: Query | string, config: Knex.Config) {
   const { schemaName = null, tableName } = recordTable(config);
   const tables = [tableName, `${tableName}_lock`];
   // Within a transaction that has failed nothing can be asked; but Knex's own is at its end.
