@@ -2,8 +2,8 @@ import type { Knex } from 'knex';
 import { type Client, type DatabaseError, escapeIdentifier, escapeLiteral } from 'pg';
 import { lost, recordTable } from '../connection';
 import { UserError } from '../user-error';
+import { owner, type Query } from './client';
 import type { ConnectionSettings } from './connection';
-import { owner, type Query } from './migrator';
 
 /** Why there is no connection, and what to do. */
 export function connectionError(error: Error, settings: ConnectionSettings): UserError {
