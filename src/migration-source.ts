@@ -12,8 +12,6 @@ interface MigrationFile {
 /**
  * Migrations by their name without extension, so that TypeScript and the JavaScript compiled from it are one
  * history. With Knex's own source a name ends in .ts or .js, and the other one reads as "directory is corrupt".
- *
- * Beside a `migrationSource` Knex's options `directory` and `loadExtensions` must not be set: they undo it.
  */
 export class MigrationSource implements Knex.MigrationSource<MigrationFile> {
   constructor(private readonly directory: string) {}

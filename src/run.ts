@@ -7,11 +7,8 @@ import { policy } from './program/policy';
 import { type Direction, program, tableName } from './program/program';
 import { UserError } from './user-error';
 
-/** What a run takes from outside; `report` shows one line to the user. */
-export type Surroundings = ReturnType<typeof surroundings>;
-
 /**
- * As configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds,
+ * What a run takes from outside, as configured: MIGRATION_QUIET=1 shows nothing, MIGRATION_LOCK_DEADLINE is in seconds,
  * MIGRATION_IGNORE_DEPENDENTS=1 goes on.
  *
  * @throws UserError where the deadline is no number

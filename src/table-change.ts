@@ -1,21 +1,24 @@
 import type { Knex } from 'knex';
 import { checked, type Declaration } from './declaration';
-import type { Plan } from './inspect/plan';
-import type { Rehearsal } from './inspect/rehearse';
-import type { Verification } from './inspect/verify';
+import type { planOf } from './inspect/plan';
+import type { rehearsalOf } from './inspect/rehearse';
+import type { verificationOf } from './inspect/verify';
 import type { Direction } from './program/program';
 import type { ScriptNames } from './program/script';
 import { run } from './run';
 
 export type { Column, Declaration, Rename } from './declaration';
-export type { Plan } from './inspect/plan';
-export type { Rehearsal } from './inspect/rehearse';
-export type { Verification } from './inspect/verify';
 export type { Direction } from './program/program';
 export { UserError } from './user-error';
 
 /** A declared change: what Knex needs of a migration, and what a pipeline and a DBA need beside it. */
 export type TableChange = Readonly<ReturnType<typeof tableChange>>;
+/** What would be done. */
+export type Plan = Awaited<ReturnType<typeof planOf>>;
+/** What came of doing it and taking it back. */
+export type Rehearsal = Awaited<ReturnType<typeof rehearsalOf>>;
+/** How the table compares with the declaration. */
+export type Verification = Awaited<ReturnType<typeof verificationOf>>;
 
 /**
  * Turns a declaration into a migration: `export const { up, down, plan, rehearse, verify, script } = tableChange({...})`.

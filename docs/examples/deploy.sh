@@ -12,7 +12,7 @@ export NODE_ENV=production
 knex() { node_modules/.bin/knex --knexfile dist/knexfile.js "$@"; }
 
 echo '--- what will be done'
-node dist/src/commands/plan.js
+node dist/src/commands/cli.js plan
 
 echo '--- migrate'
 log=$(mktemp)
@@ -21,7 +21,7 @@ knex migrate:latest | tee "$log"
 
 echo '--- verify'
 code=0
-node dist/src/commands/verify.js || code=$?
+node dist/src/commands/cli.js verify || code=$?
 # Only what this very run has done: a table that somebody changed since an earlier run is not ours to take back.
 if [ "$code" = 1 ] && grep -q '^Batch .* run: ' "$log"; then
   echo '--- not as declared: taking it back' >&2

@@ -1,9 +1,9 @@
+import type { Knex } from 'knex';
 import PostgresClient from 'knex/lib/dialects/postgres';
-import { type Client, type DatabaseError, escapeIdentifier, type Pool } from 'pg';
-import { type Connection, lost } from '../connection';
+import { type Client, escapeIdentifier, escapeLiteral, type Pool } from 'pg';
+import { type Connection, recordTable } from '../connection';
 import { UserError } from '../user-error';
 import type { ConnectionSettings } from './connection';
-import { madeOnce, permissionAdvice, type Query, refuse } from './migrator';
 
 /** Knex's PostgreSQL client, with errors that tell a user what to do. */
 export class DatabaseClient extends PostgresClient {
@@ -11,8 +11,7 @@ export class DatabaseClient extends PostgresClient {
     try {
       return await super.acquireRawConnection();
     } catch (error) {
-      if (error instanceof UserError) throw error;
-      throw connectionError(error as DatabaseError, this.connectionSettings as ConnectionSettings);
+      throw failures().connectionError(error as Error, this.connectionSettings as ConnectionSettings);
     }
   }
 
@@ -61,78 +60,69 @@ export class DatabaseClient extends PostgresClient {
       await refuse(connection, answer, this.config);
       return answer;
     } catch (error) {
-      if (error instanceof UserError) throw error;
-      const { code = '', message } = error as DatabaseError;
-      // Knex puts the statement, and a dash, in front of the server's message.
-      const reason = message.replace(/^.* - /s, '');
-      const [, advice] = refusals.find(([pattern]) => pattern.test(`${code} ${reason}`)) ?? [];
-      if (code !== '42501' && !advice) throw error;
-      throw new UserError(
-        `${reason}.\n${advice ?? (await permissionAdvice(connection, query, this.config))}`,
-      );
+      throw await failures().queryError(error as Error, connection, query, this.config);
     }
   }
 }
 
-/** What code and message look like where a statement of Knex's migrator fails, and what to do. */
-const refusals: readonly (readonly [pattern: RegExp, advice: string])[] = [
-  [
-    /^25006/,
-    'This server takes no writes: it is a standby, or default_transaction_read_only is on. Nothing was changed.\n' +
-      'Migrate on the primary; the standbys follow it. `npm run plan` and `npm run verify` work here too.',
-  ],
-  [
-    /^3F000/,
-    'No schema of the search path exists, or this role may use none of them: name one in DB_SCHEMA.',
-  ],
-  [/^42703 .*"(name|batch|is_locked)"/, 'It is not a table of Knex: name another one in MIGRATIONS_TABLE.'],
-  lost,
-];
-
-function connectionError({ code = '', message }: DatabaseError, settings: ConnectionSettings): UserError {
-  const { database, host, port, user, called } = settings;
-  const [, reason, advice = ''] = causes.find(([pattern]) => pattern.test(`${code} ${message}`)) ?? [];
-  const why = reason || message.replace(/\.+$/, '');
-  const next = advice
-    // {sslmode=require} is DB_SSLMODE=require, or sslmode=require in DATABASE_URL.
-    .replace(/\{(\w+)(=\S+)?\}/g, (_, parameter, value = '') =>
-      called(parameter).replace(/^\w+/, `$&${value}`),
-    )
-    .replace(/ in DATABASE_URL(?= and .* in DATABASE_URL)/, '');
-  const where = `database "${database}" at ${host}:${port} as "${user}"`;
-  return new UserError(`Cannot connect to ${where}: ${why}.\n${next}`.trimEnd());
+/** A statement as Knex hands it to its client, and as it comes back. */
+export interface Query {
+  readonly sql: string;
+  readonly response?: { readonly rowCount: number; readonly rows: readonly { readonly name: string }[] };
 }
 
-/** What code and message look like; what they mean, where PostgreSQL's own words do not say it; what to do. */
-const causes: readonly (readonly [pattern: RegExp, reason: string, advice: string])[] = [
-  [/ECONNREFUSED|connect ENOENT/, 'nothing listens there', 'Is the server running? Check {host} and {port}.'],
-  [/ENOTFOUND|EAI_AGAIN/, 'the host name is not known', 'Check {host}.'],
-  [/timeout|ETIMEDOUT|UNREACH/, 'no answer', 'Check {host} and {port}. Is there a firewall between?'],
-  [
-    /ECONNRESET|unexpectedly/,
-    'the connection was cut',
-    'Is it PostgreSQL that listens there? ("direct" in {sslnegotiation} needs PostgreSQL 17, and TLS.)',
-  ],
-  [/must be a string/, 'it wants a password', 'Give {password}, or a line in ~/.pgpass.'],
-  [/28P01/, '', 'Check {password}, or the line in ~/.pgpass.'],
-  [/SSL connections/, 'it has no TLS', 'Where that is safe: {sslmode=disable}.'],
-  [/no encryption|SSL off/, '', 'If it wants TLS: {sslmode=require}.'],
-  [/sslnegotiation/, '', 'TLS is {sslmode=require}, or a stricter mode.'],
-  [/client certificate/, '', 'Name the files of yours and of its key: {sslcert} and {sslkey}.'],
-  [
-    /ALTNAME/,
-    '',
-    'Connect by a name that is in the certificate: {host}.\n' +
-      'Or {sslmode=verify-ca}: with the root certificate ({sslrootcert=FILE}) it checks all but the name.',
-  ],
-  [/CERT_(HAS_EXPIRED|NOT_YET)/, '', 'The server needs a new one, or the clock of this machine is wrong.'],
-  [
-    /certificate/i,
-    '',
-    'Name the root certificate that it comes from: {sslrootcert=FILE}. Without one, {sslmode=require} skips the check.',
-  ],
-  [/28000/, '', 'Does the role exist, and does pg_hba.conf let it in from this machine?'],
-  [/3D000/, '', 'Check {dbname}.'],
-  [/53300/, '', 'Try again later, or raise the limit: max_connections, or that of the role or database.'],
-  [/57P0[123]/, '', 'Try again in a moment.'],
-];
+/** An advisory lock of ours, for the moment in which Knex's tables are made. */
+const makingTables = 7_017;
+
+/** The role that has most tables of a schema, and whose rights this one has: the application's owner. */
+export const owner = (schema: string) =>
+  `(SELECT relowner FROM pg_catalog.pg_class
+    WHERE relnamespace OPERATOR(pg_catalog.=) ${schema} AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p}')
+      AND pg_catalog.pg_has_role(relowner, 'USAGE')
+    GROUP BY relowner ORDER BY pg_catalog.count(*) DESC LIMIT 1)`;
+
+/**
+ * Knex looks whether its tables are there, and makes them: of several that do so at once all but one fail, and some
+ * leave two rows in knex_migrations_lock, a lock that nobody can take. So each is made with its row, by one at a time;
+ * and for the application's owner, so that every member of that role can go on with it.
+ */
+function madeOnce(query: Query, config: Knex.Config): Query {
+  const { tableName } = recordTable(config);
+  const [create, table = ''] = /^create table (.*?) \(/.exec(query.sql) ?? [];
+  const isLock = table.endsWith(`"${tableName}_lock"`);
+  if (!create || !(isLock || table.endsWith(`"${tableName}"`))) return query;
+  const row = `INSERT INTO ${table} (is_locked) SELECT 0 WHERE NOT EXISTS (SELECT FROM ${table});`;
+  return {
+    ...query,
+    sql: `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_advisory_xact_lock(${makingTables});
+      CREATE TABLE IF NOT EXISTS ${query.sql.slice('create table '.length)}; ${isLock ? row : ''}
+      DO $do$ BEGIN
+        EXECUTE (SELECT pg_catalog.format('ALTER TABLE %s OWNER TO %I', oid::pg_catalog.regclass,
+                                          pg_catalog.pg_get_userbyid(${owner('made.relnamespace')}))
+                 FROM pg_catalog.pg_class made
+                 WHERE oid OPERATOR(pg_catalog.=) ${escapeLiteral(table)}::pg_catalog.regclass);
+      -- No such role, or it may not be given away.
+      EXCEPTION WHEN null_value_not_allowed OR insufficient_privilege THEN NULL; END $do$`,
+  };
+}
+
+/**
+ * Knex's own refusals, before Knex makes them: that its lock is taken, and that its record has what is not there.
+ *
+ * @throws UserError
+ */
+async function refuse(connection: Client, { sql, response }: Query, config: Knex.Config) {
+  const { tableName } = recordTable(config);
+  const [, table = ''] = /^(?:update|select "name" from) (\S*")/.exec(sql) ?? [];
+  if (table.endsWith(`"${tableName}_lock"`) && / where /.test(sql) && response?.rowCount !== 1)
+    throw new UserError(await failures().lockedAdvice(connection, table));
+  const { migrationSource, disableMigrationsListValidation } = config.migrations ?? {};
+  if (!table.endsWith(`"${tableName}"`) || !migrationSource || disableMigrationsListValidation) return;
+  const migrations = await migrationSource.getMigrations([]);
+  const known = migrations.map((migration) => migrationSource.getMigrationName(migration));
+  const unknown = response?.rows.map(({ name }) => name).filter((name) => !known.includes(name)) ?? [];
+  if (unknown.length > 0) throw new UserError(failures().unknownAdvice(table, unknown, known));
+}
+
+/** What to do about it. Late: where nothing fails it would only take time. */
+const failures = () => require('./failures') as typeof import('./failures');

@@ -1,10 +1,12 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { escapeIdentifier } from 'pg';
 import { recordTable, undone } from '../connection';
 import type { Change } from '../declaration';
 import { policy } from '../program/policy';
 import { type Direction, tableName } from '../program/program';
-import { advice } from './advice';
+import { advisoryKey } from '../run';
 import { rehearsalOf } from './rehearse';
 
 /**
@@ -30,7 +32,9 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
     // From 12 on the server would compile so long a query for seconds; before 11 it has no such setting.
     await connection.query(`SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget};
       SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'`);
-    const values = [...Object.values(rows[0]), JSON.stringify({ ...change, role }), steps.join('\n')];
+    const asked = JSON.stringify({ ...change, role });
+    const values = [...Object.values(rows[0]), asked, steps.join('\n'), advisoryKey];
+    const advice = readFileSync(join(__dirname, 'advice.sql'), 'utf8');
     const found = await connection.query<{ kind: string; name: string; line: string | null }>(advice, values);
     const lines = found.rows.flatMap(({ line, ...about }) => (line === null ? [] : [{ ...about, line }]));
     const told = (...kinds: string[]) => lines.filter(({ kind }) => kinds.includes(kind));

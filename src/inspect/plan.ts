@@ -4,9 +4,6 @@ import type { Change } from '../declaration';
 import type { Direction } from '../program/program';
 import { looking, recordedTooEarly } from './looking';
 
-/** What would be done. */
-export type Plan = Awaited<ReturnType<typeof planOf>>;
-
 const reconnect = `Prepared statements of open sessions that SELECT *, RETURNING * or read a widened column fail from then on (0A000):
 restart the application, or in pgbouncer: RECONNECT.`;
 

@@ -5,9 +5,6 @@ import type { Change } from '../declaration';
 import { type Direction, program } from '../program/program';
 import { send, surroundings } from '../run';
 
-/** What came of doing it and taking it back. */
-export type Rehearsal = Awaited<ReturnType<typeof rehearsalOf>>;
-
 /** Errors that say nothing of the change: no connection, no memory, no lock, interrupted; no table to change. */
 const blind = /^(|08...|53...|55P03|57...|42P01|42809)$/;
 

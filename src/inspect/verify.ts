@@ -3,9 +3,6 @@ import type { Change } from '../declaration';
 import { tableName } from '../program/program';
 import { looking, recordedTooEarly } from './looking';
 
-/** How the table compares with the declaration. */
-export type Verification = Awaited<ReturnType<typeof verificationOf>>;
-
 /** @see TableChange.verify */
 export async function verificationOf(knex: Knex, change: Change, role?: string) {
   const { steps, recorded, refusal, database, advice } = await looking(knex, change, 'up', role);

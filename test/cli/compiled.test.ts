@@ -18,7 +18,8 @@ beforeAll(() => {
       cwd: project,
     },
   );
-  for (const file of ['frame', 'up', 'down'].map((name) => `src/program/${name}.sql`)) {
+  for (const name of ['program/frame', 'program/up', 'program/down', 'inspect/advice']) {
+    const file = `src/${name}.sql`;
     fs.copyFileSync(join(project, file), join(image, 'dist', file));
   }
   fs.copyFileSync(join(project, 'package.json'), join(image, 'package.json'));

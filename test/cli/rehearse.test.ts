@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { rehearse } from '../../migrations/0016_add_security_fields';
 import { everythingIn } from '../support/catalog';
 import { connect, databasePerTest, urlWith } from '../support/database';
-import { begin, knexFor, projectCommand } from '../support/knex';
+import { begin, knexFor, projectArguments, projectCommand } from '../support/knex';
 import { functions } from '../support/routes';
 
 const here = databasePerTest('0015');
@@ -80,11 +78,9 @@ test('could not try, in use until the deadline: exit code 2, and by whom', async
 test('in use for a while: each wait is said at once', async () => {
   const other = await connect(here().url);
   await other.query('BEGIN; SELECT FROM user_profiles');
-  const { child, outcome } = begin(
-    process.execPath,
-    ['-r', 'ts-node/register', 'src/commands/rehearse.ts', '--json'],
-    { DATABASE_URL: here().url },
-  );
+  const { child, outcome } = begin(process.execPath, [...projectArguments('rehearse'), '--json'], {
+    DATABASE_URL: here().url,
+  });
   await new Promise((resolve) => child.stderr?.once('data', resolve));
   await other.query('COMMIT');
   await other.end();
@@ -121,9 +117,4 @@ test('in a transaction of the caller, which goes on', async () => {
     if (!transaction.isCompleted()) await transaction.rollback();
     await knex.destroy();
   }
-});
-
-test('npm run rehearse is this command', () => {
-  const { scripts } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8'));
-  expect(scripts.rehearse).toBe('ts-node src/commands/rehearse.ts');
 });

@@ -59,7 +59,7 @@ function deployed(...args: string[]): Promise<Outcome> {
 }
 
 function compiled(command: string, ...args: string[]): Promise<Outcome> {
-  return run(process.execPath, [`dist/src/commands/${command}.js`, ...args], production(), copy);
+  return run(process.execPath, ['dist/src/commands/cli.js', command, ...args], production(), copy);
 }
 
 const source = (...args: string[]) => knexCommand(args, { DATABASE_URL: database.url });

@@ -14,13 +14,13 @@ const node = (folder: string, args: readonly string[], env: Environment = {}) =>
 test('what is packed is what is needed', () => {
   const [own, more] = [
     /^dist\/(knexfile|migrations\/0016_add_security_fields|src\/[a-z/-]+)(\.d\.ts|\.js)$/,
-    /^(dist\/src\/program\/\w+\.sql|sql\/\w+\.sql|docs\/[A-Z_]+\.md)$/,
+    /^(dist\/src\/(program|inspect)\/\w+\.sql|sql\/\w+\.sql|docs\/[A-Z_]+\.md)$/,
   ];
   const known = ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md'];
   expect(
     here().packed.filter((path) => !own.test(path) && !more.test(path) && !known.includes(path)),
   ).toEqual([]);
-  expect(here().packed.filter((path) => /test|seed|bench|start|commands\/db/.test(path))).toEqual([]);
+  expect(here().packed.filter((path) => /test|seed|bench|sample/.test(path))).toEqual([]);
   expect(here().packed).toEqual(
     expect.arrayContaining([
       'dist/migrations/0016_add_security_fields.js',
@@ -31,6 +31,7 @@ test('what is packed is what is needed', () => {
       'dist/src/program/frame.sql',
       'dist/src/program/up.sql',
       'dist/src/program/down.sql',
+      'dist/src/inspect/advice.sql',
       'sql/add_security_fields.sql',
       ...known,
     ]),

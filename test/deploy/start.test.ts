@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { embeddedCluster } from '../../src/database/embedded';
-import { project, projectCommand, run } from '../support/knex';
+import { project, projectArguments, projectCommand, run } from '../support/knex';
 import { guard, removeServer } from '../support/server';
 
 /** A clone of the project, with the packages of this one. */
@@ -21,8 +21,7 @@ test('npm start, again, and what it says to try next', async () => {
   const { data } = cluster;
   guard(data);
   const here = (...args: string[]) => run(process.execPath, args, {}, folder);
-  const command = (name: string, ...args: string[]) =>
-    here('-r', 'ts-node/register', `src/commands/${name}.ts`, ...args);
+  const command = (name: string, ...args: string[]) => here(...projectArguments(name), ...args);
   const knex = (...args: string[]) => here('node_modules/knex/bin/cli.js', ...args);
 
   const embedded = (what: string) =>
@@ -45,12 +44,12 @@ test('npm start, again, and what it says to try next', async () => {
   });
   expect((await knex('migrate:latest')).stdout).toContain('Batch 1 run: 1 migrations');
 
-  expect((await command('db', 'stop')).stdout).toBe('Stopped.\n');
-  expect((await command('db', 'stop')).stdout).toBe('It was not running.\n');
+  expect((await command('db:stop')).stdout).toBe('Stopped.\n');
+  expect((await command('db:stop')).stdout).toBe('It was not running.\n');
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Completed');
-  expect((await command('db', 'reset')).stdout).toBe('Deleted.\n');
+  expect((await command('db:reset')).stdout).toBe('Deleted.\n');
   expect(fs.existsSync(data)).toBe(false);
-  expect((await command('db', 'reset')).stdout).toBe('There was nothing to delete.\n');
+  expect((await command('db:reset')).stdout).toBe('There was nothing to delete.\n');
   expect((await knex('migrate:list')).stdout).toContain('Found 1 Pending');
 
   removeServer(cluster);

@@ -20,7 +20,7 @@ const words = [
   'sql/add_security_fields.sql',
   'sql/remove_security_fields.sql',
   'src/run.ts',
-  'src/inspect/advice.ts',
+  'src/inspect/advice.sql',
   'src/inspect/looking.ts',
 ]
   .map((file) => readFileSync(join(project, file), 'utf8'))

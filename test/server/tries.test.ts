@@ -3,7 +3,7 @@ import type { Knex } from 'knex';
 import type { Client } from 'pg';
 import { checked } from '../../src/declaration';
 import { policy } from '../../src/program/policy';
-import { run, type Surroundings, surroundings } from '../../src/run';
+import { run, surroundings } from '../../src/run';
 import { locksLeft, schemaOf } from '../support/catalog';
 import { connect, databasePerTest, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
@@ -31,7 +31,7 @@ const failedTries = () => lines.filter((line) => / Try \d+; /.test(line));
 /** Makes the change; `whenSleeping` is told how many tries have failed. */
 async function attempt(
   whenSleeping: (tries: number) => unknown = () => undefined,
-  options: Partial<Surroundings> = {},
+  options: Partial<ReturnType<typeof surroundings>> = {},
   on: Knex = knex,
 ): Promise<void> {
   const told: unknown[] = [];

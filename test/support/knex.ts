@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { type Knex, knex } from 'knex';
@@ -29,7 +30,14 @@ export function knexCommand(args: readonly string[], env: Environment): Promise<
 
 /** A command of package.json, `npm run plan -- ...args` and the like, without npm. */
 export function projectCommand(name: string, args: readonly string[], env: Environment): Promise<Outcome> {
-  return run(process.execPath, ['-r', 'ts-node/register', `src/commands/${name}.ts`, ...args], env);
+  return run(process.execPath, [...projectArguments(name), ...args], env);
+}
+
+/** What Node.js runs for `npm run name`. */
+export function projectArguments(name: string): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));
+  const [program, ...args]: string[] = scripts[name].split(' ');
+  return ['-r', `${program}/register`, ...args];
 }
 
 export function run(

@@ -1,11 +1,7 @@
-import { advisoryKey } from '../run';
-
-/**
- * What the catalog tells beyond what the program itself says, in lines of several kinds; of a column, where they have a name.
- * $1 is the table's oid, $2 and $3 those of Knex's tables, $4 the change with the role that is asked about, $5 the statements
- * that would be sent. What may not be there is read by query_to_xml, as a name in this query must exist.
- */
-export const advice = String.raw`
+-- What the catalog tells beyond what the program itself says, in lines of several kinds; of a column, where they have a name.
+-- $1 is the table's oid, $2 and $3 those of Knex's tables, $4 the change with the role that is asked about, $5 the statements
+-- that would be sent, $6 the advisory lock that marks a transaction in which we migrate. What may not be there is read by
+-- query_to_xml, as a name in this query must exist.
 WITH RECURSIVE tree (oid) AS ( -- the table and all below it
   SELECT $1::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
 ),
@@ -187,7 +183,7 @@ WHERE $4 ? 'knex' AND has_table_privilege($2::oid, 'SELECT')
 UNION ALL -- is_locked, committed: down or rollback at work, or killed (never latest). Two rows Knex refuses as well
 SELECT 'lock', '', CASE WHEN EXISTS (
     SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-    WHERE l.locktype = 'advisory' AND l.objid = ${advisoryKey}::oid AND l.granted) THEN 'held'
+    WHERE l.locktype = 'advisory' AND l.objid = $6::oid AND l.granted) THEN 'held'
   WHEN query_to_xml(format('SELECT 1 FROM %s HAVING count(*) > 1 OR sum(is_locked) > 0', $3::regclass),
                     false, false, '')::text LIKE '%<row%' THEN 'stale' ELSE 'free' END
-WHERE has_table_privilege($3::oid, 'SELECT')`;
+WHERE has_table_privilege($3::oid, 'SELECT')

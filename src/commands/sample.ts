@@ -1,14 +1,34 @@
+import { existsSync, rmSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Knex } from 'knex';
 import { verify } from '../../migrations/0016_add_security_fields';
 import { connectionFrom } from '../database/connection';
+import { embeddedCluster } from '../database/embedded';
+import { stop } from '../database/server';
 import { UserError } from '../user-error';
-import { withDatabase } from './inspect';
-import { main } from './main';
+import { main, withDatabase } from './main';
 
-const program = new Command('start')
+const program = new Command('sample').description('The embedded PostgreSQL server of this project.');
+
+program
+  .command('start')
   .description('Shows the whole story on an embedded PostgreSQL server: the error, the migration, the cure.')
   .action(() => withDatabase(demonstrate));
+
+program
+  .command('stop')
+  .description('Stops it.')
+  .action(() => console.log(stop(embeddedCluster()) ? 'Stopped.' : 'It was not running.'));
+
+program
+  .command('reset')
+  .description('Stops it, and deletes its data.')
+  .action(() => {
+    const cluster = embeddedCluster();
+    stop(cluster);
+    console.log(existsSync(cluster.data) ? 'Deleted.' : 'There was nothing to delete.');
+    rmSync(cluster.data, { recursive: true, force: true });
+  });
 
 async function demonstrate(database: Knex) {
   if (process.env['NODE_ENV'] === 'production' || connectionFrom(process.env))
