@@ -192,21 +192,18 @@ BEGIN
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
         IF target IS NULL THEN
-          RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-            MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
-                             current_user, current_database()),
-            HINT = concat_ws(' ', declaration ->> 'after',
-                             'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
+          RAISE EXCEPTION 'there is no table % on the search_path of % in database %', table_name,
+            quote_ident(current_user), quote_ident(current_database())
+            USING ERRCODE = 'undefined_table', HINT = concat_ws(' ', declaration ->> 'after',
+              'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
         ELSIF NOT FOUND THEN
-          RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-            MESSAGE = format('%s is not a table that stays, but: %s', table_name,
-                             pg_describe_object('pg_class'::regclass, target, 0)),
+          RAISE EXCEPTION '% is not a table that stays, but: %', table_name,
+            pg_describe_object('pg_class'::regclass, target, 0) USING ERRCODE = 'wrong_object_type',
             HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
         ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
-          RAISE EXCEPTION USING
-            MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
-                             upper(current_setting('transaction_isolation')), table_name),
-            HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
+          RAISE EXCEPTION 'this transaction is %: it would go on seeing % as it was before the lock',
+            upper(current_setting('transaction_isolation')), table_name
+            USING HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
         END IF;
         relations := ARRAY(
           WITH RECURSIVE tree (oid, depth) AS (
@@ -220,11 +217,10 @@ BEGIN
         INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
         IF FOUND THEN
-          RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', line,
-                             detail, current_user),
-            HINT = format('Run it as %1$I, or as a member of that role; one without INHERIT needs '
-                          'PGOPTIONS=''-c role=%1$s''.', detail);
+          RAISE EXCEPTION '% belongs to %, and only its owner may alter it; this session is %', line,
+            quote_ident(detail), quote_ident(current_user)
+            USING ERRCODE = 'insufficient_privilege', HINT = format('Run it as %1$I, or as a member of that '
+              'role; one without INHERIT needs PGOPTIONS=''-c role=%1$s''.', detail);
         END IF;
         EXIT WHEN dry OR relations = locked;
 
@@ -678,9 +674,8 @@ BEGIN
               line := CASE WHEN SQLSTATE ~ '^(2[23]|44)'
                 THEN concat('a value stands in the way', ' (' || nullif(line, '') || ')') ELSE SQLERRM END;
 --@ may fail
-              RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
-                MESSAGE = format('%s is left as it was: %s', table_name, line),
-                HINT = concat(CASE
+              RAISE EXCEPTION '% is left as it was: %', table_name, line USING ERRCODE = SQLSTATE,
+                DETAIL = detail, HINT = concat(CASE
                   WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
                   THEN format(
                     'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
