@@ -530,9 +530,6 @@ BEGIN
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
             WHERE i.indrelid = target AND i.indisprimary
           ) k (place, name, name_read, match, type) HAVING bool_or(place > 0);
-          IF kept_oid IS NULL THEN
-            sets := '{}';
-          END IF;
 
           -- 4. Refuse, with nothing changed: all at once.
           conflicts := conflicts || ARRAY(
@@ -656,7 +653,7 @@ BEGIN
               ELSE 'false' END, to_name, from_size,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
-        steps := steps || CASE WHEN sets <> '{}' THEN ARRAY[
+        steps := steps || CASE WHEN sets <> '{}' AND kept_oid IS NOT NULL THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
                     array_to_string(sets, ', '), kept.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
