@@ -103,8 +103,7 @@ DECLARE
   is_vacuum boolean := false; -- an autovacuum is among them
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
-  filled    integer; -- and how many of them are
-  is_filled boolean := false; -- all of them, and no NULL has come since
+  filled    integer; -- and how many of them are; NULL: they are filled behind the lock
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
@@ -223,7 +222,6 @@ BEGIN
         started := clock_timestamp(); -- the deadline is for waiting
         IF filled = cardinality(batches) THEN
           RAISE NOTICE '% (% rows at a time, while everybody works on)', fill_by, batch;
-          is_filled := true;
         END IF;
         CONTINUE tries;
       END IF;
@@ -637,7 +635,7 @@ BEGIN
         INTO detail, with_null FROM generate_subscripts(fills, 1) i;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
         steps := steps
-          || CASE WHEN fills <> '{}' AND NOT is_filled THEN ARRAY[[fill_by || with_null, NULL]] END
+          || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
           || CASE WHEN clauses <> '{}' THEN ARRAY[[
@@ -683,7 +681,6 @@ BEGIN
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
               this.sql_name, with_null, batch) INTO batches;
             filled := 0;
-            is_filled := batches = '{}';
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             CONTINUE tries;
@@ -860,11 +857,10 @@ BEGIN
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
       WHEN OTHERS OR assert_failure THEN
         -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
-        IF (is_filled AND SQLSTATE = '23502' OR filled < cardinality(batches)) IS NOT TRUE THEN
+        IF filled IS NULL OR filled = cardinality(batches) AND SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
-        is_filled := false;
-        filled := cardinality(batches);
+        filled := NULL;
     END;
 
     IF failure IS NOT NULL THEN
