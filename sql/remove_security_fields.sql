@@ -99,7 +99,6 @@ DECLARE
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
   tries     integer := 0;
-  holder    pg_catalog.record;
   is_vacuum boolean := false; -- an autovacuum is among them
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
@@ -144,7 +143,7 @@ DECLARE
   holders CURSOR FOR
     SELECT 'Held by ' || string_agg(name, E'\n' ORDER BY since) AS names,
            string_agg(remedy, ' ' ORDER BY since) AS remedy,
-           coalesce(bool_or(is_vacuum), false) AS is_vacuum
+           bool_or(is_vacuum) AS is_vacuum
     FROM (
       SELECT DISTINCT a.xact_start AS since, l.pid IS NOT NULL AND a.usename IS NULL AS is_vacuum,
              CASE WHEN l.pid IS NULL THEN concat('a prepared transaction: ', x.gid)
@@ -840,8 +839,8 @@ BEGIN
         WHEN in_block AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
-        OPEN holders; FETCH holders INTO holder; CLOSE holders;
-        said := array_remove(said || (format('%s: it would wait. ', table_name) || holder.names), NULL);
+        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
+        said := array_remove(said || (format('%s: it would wait. ', table_name) || line), NULL);
       END IF;
       EXIT tries;
     EXCEPTION
@@ -864,14 +863,13 @@ BEGIN
     END;
 
     IF failure IS NOT NULL THEN
-      OPEN holders; FETCH holders INTO holder; CLOSE holders;
-      is_vacuum := holder.is_vacuum;
+      OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
       sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
       tries := tries + 1;
-      line := coalesce(holder.names, 'Whoever held it has let go since, or holds another table.');
+      line := coalesce(line, 'Whoever held it has let go since, or holds another table.');
       IF dry OR clock_timestamp() + sleep > started + deadline THEN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = concat('To end what is in the way: ' || holder.remedy || E'\n', CASE WHEN NOT dry THEN
+          HINT = concat('To end what is in the way: ' || detail || E'\n', CASE WHEN NOT dry THEN
             format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
                    'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
                    round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
