@@ -35,7 +35,6 @@ DECLARE
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
-  concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
   archive   pg_catalog.record; -- the one for values that go
@@ -111,7 +110,7 @@ DECLARE
       LEFT JOIN (pg_locks y JOIN pg_prepared_xacts x ON x.transaction = y.transactionid AND y.pid IS NULL)
         ON y.virtualtransaction = l.virtualtransaction AND l.pid IS NULL
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
-        AND (l.relation = ANY (concerned)
+        AND (l.relation = ANY (relations || before.oid || kept.oid)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND (lock_mode <> 'SHARE UPDATE EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
@@ -209,7 +208,6 @@ BEGIN
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           )
           SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
-        concerned := relations;
         SELECT CASE oid WHEN target THEN table_name ELSE oid::regclass::text END, pg_get_userbyid(relowner)
         INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
@@ -219,6 +217,9 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege', HINT = format('Run it as %1$I, or as a member of that '
               'role; one without INHERIT needs PGOPTIONS=''-c role=%1$s''.', detail);
         END IF;
+        OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
+        OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
+        OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
         EXIT WHEN dry OR relations = locked;
 
         -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between
@@ -242,10 +243,6 @@ BEGIN
       IF this.is_open THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
-      OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
-      OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
-      OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
-      concerned := relations || before.oid || kept.oid;
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
       budget := lock_budget;
