@@ -110,7 +110,6 @@ DECLARE
   touched   bigint;
   applies   boolean;
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
-  failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   failed    pg_catalog.text[]; -- how this one did
   is_known  boolean := false; -- it fails without the change as well
@@ -198,7 +197,6 @@ BEGIN
       -- To look again, behind the lock, without a new plan.
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
     END IF;
-    failure := NULL;
     is_work := false;
     said := '{}';
 
@@ -207,6 +205,7 @@ BEGIN
       left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
       last      pg_catalog.text[] := '{}'; -- steps behind the check
       doing     pg_catalog.text; -- the statement that is carried out
+      failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
@@ -823,6 +822,20 @@ BEGIN
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
+        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
+        sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
+        tries := tries + 1;
+        line := coalesce(line, 'Whoever held it has let go since, or holds another table.');
+        IF dry OR clock_timestamp() + sleep > started + deadline THEN
+          RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
+            HINT = concat('To end what is in the way: ' || detail || E'\n', CASE WHEN NOT dry THEN
+              format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
+                     'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
+                     round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
+        END IF;
+        RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
+          round(extract(epoch FROM sleep)::numeric, 1), line;
+        PERFORM pg_sleep(extract(epoch FROM sleep));
       WHEN OTHERS OR assert_failure THEN
         -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
         IF filled IS NULL OR filled = cardinality(batches) AND SQLSTATE <> '23502' THEN
@@ -830,23 +843,6 @@ BEGIN
         END IF;
         filled := NULL;
     END;
-
-    IF failure IS NOT NULL THEN
-      OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
-      sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
-      tries := tries + 1;
-      line := coalesce(line, 'Whoever held it has let go since, or holds another table.');
-      IF dry OR clock_timestamp() + sleep > started + deadline THEN
-        RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = concat('To end what is in the way: ' || detail || E'\n', CASE WHEN NOT dry THEN
-            format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
-                   'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
-                   round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
-      END IF;
-      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
-        round(extract(epoch FROM sleep)::numeric, 1), line;
-      PERFORM pg_sleep(extract(epoch FROM sleep));
-    END IF;
   END LOOP;
 
   -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
