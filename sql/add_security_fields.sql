@@ -94,7 +94,7 @@ DECLARE
   on_key    pg_catalog.text; -- and compared with those of an archive a
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
-  lock_mode pg_catalog.text; -- the one that is asked for
+  lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
   asked     pg_catalog.timestamptz;
   budget    interval;
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
@@ -197,6 +197,8 @@ BEGIN
       -- To look again, behind the lock, without a new plan.
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
     END IF;
+    EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
+    asked := clock_timestamp();
     is_work := false;
     said := '{}';
 
@@ -210,9 +212,7 @@ BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
         lock_mode := 'ROW EXCLUSIVE';
-        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       extract(epoch FROM lock_budget) * 1000);
-        asked := clock_timestamp();
+        SET CONSTRAINTS ALL IMMEDIATE;
         PERFORM set_config('search_path', path, true);
         EXECUTE fill_by USING batches[filled + 1];
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -284,11 +284,6 @@ BEGIN
         EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', this.sql_name);
         locked := relations; -- but another table may have taken the name in the meantime: look again
       END LOOP;
-      IF dry THEN
-        lock_mode := 'ACCESS SHARE';
-        asked := clock_timestamp();
-        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
-      END IF;
       IF this.is_open THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
