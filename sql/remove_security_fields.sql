@@ -540,10 +540,8 @@ BEGIN
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-        END IF;
-        -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
-        IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
+          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
           FOR look IN
             SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,
