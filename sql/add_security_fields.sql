@@ -588,7 +588,7 @@ BEGIN
         -- fill; rename; the one ALTER TABLE; values that come back; later. Behind the check: last.
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
-        IF pass = 1 AND has_from AND has_to THEN
+        IF has_from AND has_to THEN
           steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
             'AND %3$I::pg_catalog.text <> %6$L /* These work again. Clear them before where spent or '
             'replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L WHERE %5$I */', this.sql_name, to_name,
@@ -622,8 +622,7 @@ BEGIN
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
-             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
-        steps := steps || later;
+             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END || later;
         -- Both are for the second pass, and planned in the first, so that nobody waits for that. to_jsonb()
         -- knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);

@@ -507,8 +507,7 @@ BEGIN
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
-             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
-        steps := steps || later;
+             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END || later;
         -- Both are for the second pass, and planned in the first, so that nobody waits for that. to_jsonb()
         -- knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
