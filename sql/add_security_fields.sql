@@ -317,7 +317,6 @@ BEGIN
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
         with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
-        write     pg_catalog.text; -- the one that is tried
         was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     pg_catalog.text; -- what else is to be kept of them
         nothing   pg_catalog.text; -- none, in the type of the old name
@@ -630,7 +629,7 @@ BEGIN
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
                       CASE WHEN this.is_partitioned OR cardinality(relations) = 1
-                        THEN ' ORDER BY ' || key END) INTO write
+                        THEN ' ORDER BY ' || key END) INTO doing -- the write that is tried
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
@@ -678,7 +677,6 @@ BEGIN
         -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          doing := write;
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;

@@ -315,7 +315,6 @@ BEGIN
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
         with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
-        write     pg_catalog.text; -- the one that is tried
         declared  pg_catalog.record; -- as declared
         from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
         from_kind pg_catalog.text;
@@ -656,7 +655,7 @@ BEGIN
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
                       CASE WHEN this.is_partitioned OR cardinality(relations) = 1
-                        THEN ' ORDER BY ' || key END) INTO write
+                        THEN ' ORDER BY ' || key END) INTO doing -- the write that is tried
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
@@ -701,7 +700,6 @@ BEGIN
         -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          doing := write;
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;
