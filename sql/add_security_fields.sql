@@ -428,10 +428,10 @@ BEGIN
           ELSIF found.special IS NOT NULL OR found.kind <> wanted.kind
             OR found.kind = 'integer' AND found.width < wanted.width THEN
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', found.name,
-              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name,
-              found.name || '_old', CASE WHEN found.not_null AND found.special IS NULL THEN format(
-                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, found.name || '_old') END);
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
+              || CASE WHEN found.not_null AND found.special IS NULL
+                 THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, found.name,
+              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name || '_old');
             CONTINUE;
           ELSIF found.width < wanted.width THEN
             clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collate_as);

@@ -39,10 +39,10 @@
               || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', found.name,
-              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name,
-              found.name || '_old', CASE WHEN found.not_null AND found.special IS NULL THEN format(
-                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, found.name || '_old') END);
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
+              || CASE WHEN found.not_null AND found.special IS NULL
+                 THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, found.name,
+              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name || '_old');
             CONTINUE;
 --@ wider
           ELSIF found.type <> wanted.type AND NOT is_told THEN
