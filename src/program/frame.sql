@@ -207,8 +207,7 @@ BEGIN
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           )
           SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
-        SELECT CASE oid WHEN target THEN table_name ELSE oid::regclass::text END, pg_get_userbyid(relowner)
-        INTO line, detail FROM pg_class
+        SELECT oid::regclass, pg_get_userbyid(relowner) INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
         IF FOUND THEN
           RAISE EXCEPTION '% belongs to %, and only its owner may alter it; this session is %', line,
