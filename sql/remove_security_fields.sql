@@ -225,8 +225,7 @@ BEGIN
       LOOP
         -- 1. The table.
         PERFORM set_config('search_path', found_path, true);
-        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
-        INTO target;
+        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)', table_name) INTO target;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
                o.oid AS owner_oid, o.rolsuper AS owner_super, c.relkind = 'p' AS is_partitioned,
