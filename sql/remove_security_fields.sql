@@ -227,9 +227,17 @@ BEGIN
         PERFORM set_config('search_path', found_path, true);
         EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)', table_name) INTO target;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        relations := ARRAY(
+          WITH RECURSIVE tree (oid, depth) AS (
+            SELECT target, 0
+            UNION ALL
+            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
+          )
+          SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
         SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
-               o.oid AS owner_oid, o.rolsuper AS owner_super, c.relkind = 'p' AS is_partitioned,
-               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open, true AS has_rows
+               o.oid AS owner_oid, o.rolsuper AS owner_super, true AS has_rows,
+               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open,
+               c.relkind = 'r' AND cardinality(relations) > 1 AS has_children -- which are no partitions
         INTO this
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
@@ -247,13 +255,6 @@ BEGIN
             upper(current_setting('transaction_isolation')), table_name
             USING HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
         END IF;
-        relations := ARRAY(
-          WITH RECURSIVE tree (oid, depth) AS (
-            SELECT target, 0
-            UNION ALL
-            SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
-          )
-          SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
         SELECT oid::regclass, pg_get_userbyid(relowner) INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
         IF FOUND THEN
@@ -500,7 +501,7 @@ BEGIN
           FROM (
             SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
                    't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
-            WHERE cardinality(relations) > 1 AND NOT this.is_partitioned
+            WHERE this.has_children
             UNION ALL -- by the index's operator: = would be what fits better on the session's search_path
             SELECT at + 1, quote_ident(attname), quote_ident(attname),
                    format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), atttypid
@@ -555,7 +556,7 @@ BEGIN
                      THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
                 '\*\s+from\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1], to_jsonb(t) ->> 'tgoldtable',
                                                             to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
-              WHERE added <> '{}' AND (this.is_partitioned OR cardinality(relations) = 1)
+              WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
@@ -640,14 +641,13 @@ BEGIN
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END || later;
-        -- Both are for the second pass, and planned in the first, so that nobody waits for that. to_jsonb()
-        -- knows columns that older servers lack, and is dear.
+        -- What is left and the write that is tried are for the second pass, and planned in the first, so that
+        -- nobody waits for that. to_jsonb() knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
-                      CASE WHEN this.is_partitioned OR cardinality(relations) = 1
-                        THEN ' ORDER BY ' || key END) INTO doing -- the write that is tried
+                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO doing
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
