@@ -72,6 +72,7 @@ DECLARE
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
+  deadlock_timeout CONSTANT interval := pg_catalog.current_setting('deadlock_timeout')::interval;
   version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
   -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
@@ -94,7 +95,6 @@ DECLARE
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
   asked     pg_catalog.timestamptz;
-  budget    interval;
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
   tries     integer := 0;
@@ -205,6 +205,7 @@ BEGIN
       left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
       last      pg_catalog.text[] := '{}'; -- steps behind the check
       doing     pg_catalog.text; -- the statement that is carried out
+      budget    interval := lock_budget; -- what is left of it
       failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
@@ -274,10 +275,8 @@ BEGIN
         -- snapshot, would be killed then. An ALTER TABLE after an UPDATE would meet its trigger events.
         lock_mode := 'SHARE UPDATE EXCLUSIVE';
         asked := clock_timestamp();
-        budget := current_setting('deadlock_timeout')::interval;
-        budget := CASE WHEN is_vacuum THEN budget + patience ELSE budget * 0.8 END;
-        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       ceil(extract(epoch FROM budget) * 1000));
+        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', ceil(1000 * extract(
+          epoch FROM CASE WHEN is_vacuum THEN deadlock_timeout + patience ELSE deadlock_timeout * 0.8 END)));
         EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', this.sql_name);
         locked := relations; -- but another table may have taken the name in the meantime: look again
       END LOOP;
@@ -286,7 +285,6 @@ BEGIN
       END IF;
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
-      budget := lock_budget;
 
       -- 1: decide and do. 2: look again (nothing may be left to do), try the write, and what is last.
       FOR pass IN 1 .. 2 LOOP DECLARE
