@@ -310,9 +310,9 @@ BEGIN
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
-        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: name as found, value
+        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: SET ...,
+        with_null pg_catalog.text; -- and in which rows
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
-        with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
         was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     pg_catalog.text; -- what else is to be kept of them
@@ -444,7 +444,8 @@ BEGIN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || ARRAY[[quote_ident(found.name), fill]];
+            fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+            with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
           END IF;
           -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
           IF NOT wanted.not_null AND cardinality(relations) > 1 THEN
@@ -599,10 +600,7 @@ BEGIN
               archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
-        SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
-               string_agg(format('%s IS NULL', fills[i][1]), ' OR ')
-        INTO detail, with_null FROM generate_subscripts(fills, 1) i;
-        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
+        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         steps := steps
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps

@@ -80,7 +80,8 @@
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
               clauses := clauses || line;
-              fills := fills || ARRAY[[quote_ident(found.name), fill]];
+              fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+              with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
             ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
               later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;

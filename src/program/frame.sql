@@ -260,9 +260,9 @@ BEGIN
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
-        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: name as found, value
+        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: SET ...,
+        with_null pg_catalog.text; -- and in which rows
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
-        with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
 --@ declare
       BEGIN
@@ -483,10 +483,7 @@ BEGIN
               archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
         END IF;
-        SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
-               string_agg(format('%s IS NULL', fills[i][1]), ' OR ')
-        INTO detail, with_null FROM generate_subscripts(fills, 1) i;
-        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
+        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         steps := steps
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps

@@ -51,7 +51,8 @@
 --@ not null
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || ARRAY[[quote_ident(found.name), fill]];
+            fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+            with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
 --@ refused
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
