@@ -448,15 +448,13 @@ BEGIN
             with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
           END IF;
           -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
-          IF NOT wanted.not_null AND cardinality(relations) > 1 THEN
-            later := later || (
-              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
-                attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
-              FROM pg_attribute LEFT JOIN pg_constraint
-                ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
-              WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
-                AND (conname IS NOT NULL OR NOT found.not_null));
-          END IF;
+          later := later || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (
+            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+              attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
+            FROM pg_attribute LEFT JOIN pg_constraint
+              ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
+              AND (conname IS NOT NULL OR NOT found.not_null)) END;
         END LOOP;
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
@@ -585,12 +583,10 @@ BEGIN
         -- fill; rename; the one ALTER TABLE; values that come back; later. Behind the check: last.
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
-        IF has_from AND has_to THEN
-          steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
-            'AND %3$I::pg_catalog.text <> %6$L /* These work again. Clear them before where spent or '
-            'replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L WHERE %5$I */', this.sql_name, to_name,
-            from_name, to_type, move_where, nothing), NULL]];
-        END IF;
+        steps := steps || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
+          '%3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::pg_catalog.text <> %6$L /* These work again. '
+          'Clear them before where spent or replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L '
+          'WHERE %5$I */', this.sql_name, to_name, from_name, to_type, move_where, nothing), NULL]] END;
         IF holding <> '{}' THEN
           line := array_to_string(holding, ' OR ');
           detail := concat_ws(', ', key_read, array_to_string(dropped, ', '));
@@ -652,10 +648,8 @@ BEGIN
             FROM unnest(relations) WITH ORDINALITY u (r, n)
             JOIN pg_class ON oid = r AND relkind <> 'f' -- a foreign table takes no LOCK
           ) || steps;
-          IF before.oid IS NULL THEN
-            steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
-              || before.closing || concat(notes), NULL]] || steps;
-          END IF;
+          steps := CASE WHEN before.oid IS NULL THEN ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name,
+            array_to_string(was, ', ')) || before.closing || concat(notes), NULL]] END || steps;
           lock_mode := 'ACCESS EXCLUSIVE';
         ELSIF pass = 2 THEN
           -- 6. Check: nothing may be left to do.
@@ -781,11 +775,10 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
-          said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
-            CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
-                 ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
-        END IF;
+        said := said || CASE WHEN pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid)
+          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name, CASE
+            WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
+            ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[

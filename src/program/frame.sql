@@ -358,15 +358,13 @@ BEGIN
 --@ not null
           END IF;
           -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
-          IF NOT wanted.not_null AND cardinality(relations) > 1 THEN
-            later := later || (
-              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
-                attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
-              FROM pg_attribute LEFT JOIN pg_constraint
-                ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
-              WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
-                AND (conname IS NOT NULL OR NOT found.not_null));
-          END IF;
+          later := later || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (
+            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+              attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
+            FROM pg_attribute LEFT JOIN pg_constraint
+              ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
+              AND (conname IS NOT NULL OR NOT found.not_null)) END;
         END LOOP;
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
@@ -664,11 +662,10 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
-          said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
-            CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
-                 ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
-        END IF;
+        said := said || CASE WHEN pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid)
+          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name, CASE
+            WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
+            ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[
