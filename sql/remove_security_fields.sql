@@ -89,8 +89,7 @@ DECLARE
   archive   pg_catalog.record; -- the one for values that go
   kept_oid  pg_catalog.oid; -- where its rows can be found by the key:
   key       pg_catalog.text; -- its columns,
-  key_read  pg_catalog.text; -- how they are read from the table t,
-  on_key    pg_catalog.text; -- and compared with those of an archive a
+  on_key    pg_catalog.text; -- how the table t and an archive a are joined by them
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
@@ -488,25 +487,24 @@ BEGIN
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
-          SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(name_read, ', ' ORDER BY place),
-                 string_agg(match, ' AND ' ORDER BY place),
+          SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
                  CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
                    SELECT format('%I %s', attname, atttypid) FROM pg_attribute
                    WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
                    ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END
-          INTO key, key_read, on_key, kept_oid
+          INTO key, on_key, kept_oid
           FROM (
-            SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
-                   't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
+            SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
+                   'regclass'::regtype::oid
             WHERE this.has_children
             UNION ALL -- by the index's operator: = would be what fits better on the session's search_path
-            SELECT at + 1, quote_ident(attname), quote_ident(attname),
+            SELECT at + 1, quote_ident(attname),
                    format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), atttypid
             FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
             JOIN pg_attribute a ON attrelid = i.indrelid AND attnum = i.indkey[at]
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
             WHERE i.indrelid = target AND i.indisprimary
-          ) k (place, name, name_read, match, type) HAVING bool_or(place > 0);
+          ) k (place, name, match, type) HAVING bool_or(place > 0);
 
           -- 4. Refuse, with nothing changed: all at once.
           conflicts := conflicts || ARRAY(
@@ -598,15 +596,14 @@ BEGIN
                      WHEN to_found.width >= length(none) THEN none ELSE '' END,
                    kept.sql_name, on_key), NULL]] END;
         END IF;
-        IF holding <> '{}' THEN
-          line := array_to_string(holding, ' OR ');
-          detail := concat_ws(', ', key_read, array_to_string(dropped, ', '));
-          steps := steps || ARRAY[[CASE WHEN key IS NOT NULL THEN format(
+        line := array_to_string(holding, ' OR ');
+        detail := concat(CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key, ', ',
+                         array_to_string(dropped, ', '));
+        steps := steps || CASE WHEN holding <> '{}' THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
               E'CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false;\nALTER TABLE %1$s '
               'ADD PRIMARY KEY (%4$s)%5$s;\nINSERT INTO %1$s SELECT %2$s FROM %3$s t WHERE %6$s',
               archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
-            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
-        END IF;
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]] END;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         steps := steps
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
