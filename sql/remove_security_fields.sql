@@ -97,7 +97,7 @@ DECLARE
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
   tries     integer := 0;
-  is_vacuum boolean := false; -- an autovacuum is among them
+  is_vacuum boolean; -- an autovacuum is among those who hold the lock
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
   filled    integer; -- and how many of them are; NULL: they are filled behind the lock
@@ -849,14 +849,11 @@ BEGIN
   IF alone AND NOT dry THEN
     COMMIT;
   ELSE -- leave the transaction as it was found, and constraints as they are declared
-    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
+    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED; ' INTO line
     FROM (SELECT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
-          WHERE has_schema_privilege(connamespace, 'USAGE') -- the server would refuse the whole statement
+          WHERE NOT dry AND has_schema_privilege(connamespace, 'USAGE') -- or the server would refuse it all
           GROUP BY connamespace, conname HAVING bool_and(condeferred)) deferred (name);
-    IF line IS NOT NULL AND NOT dry THEN
-      EXECUTE line;
-    END IF;
-    EXECUTE format('SET LOCAL lock_timeout = %L', found_wait);
+    EXECUTE concat(line, format('SET LOCAL lock_timeout = %L', found_wait));
     IF on_citus THEN
       SET LOCAL citus.propagate_set_commands TO DEFAULT;
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
