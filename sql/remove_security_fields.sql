@@ -772,7 +772,6 @@ BEGIN
             WHEN OTHERS OR assert_failure THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
               -- The server's own words, but for those that may show a row or a value.
-              detail := CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END;
               line := CASE WHEN SQLSTATE ~ '^(2[23]|44)'
                 THEN concat('a value stands in the way', ' (' || nullif(line, '') || ')') ELSE SQLERRM END;
               IF steps[i][2] = 'may fail' THEN
@@ -781,10 +780,10 @@ BEGIN
                 CONTINUE;
               END IF;
               RAISE EXCEPTION '% is left as it was: %', table_name, line USING ERRCODE = SQLSTATE,
-                DETAIL = detail, HINT = concat(CASE
+                DETAIL = CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END,
+                HINT = concat(CASE
                   WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
-                  THEN format(
-                    'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
+                  THEN format('As its owner: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
                   WHEN SQLSTATE = '42P07'
                   THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601')
