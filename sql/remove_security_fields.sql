@@ -72,6 +72,7 @@ DECLARE
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
+  deadlock_timeout CONSTANT interval := pg_catalog.current_setting('deadlock_timeout')::interval;
   version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
   -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
@@ -83,35 +84,29 @@ DECLARE
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
-  concerned pg_catalog.oid[]; -- and ours beside it
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
   kept      pg_catalog.record; -- the one with values that come back,
   archive   pg_catalog.record; -- the one for values that go
   kept_oid  pg_catalog.oid; -- where its rows can be found by the key:
   key       pg_catalog.text; -- its columns,
-  key_read  pg_catalog.text; -- how they are read from the table t,
-  on_key    pg_catalog.text; -- and compared with those of an archive a
+  on_key    pg_catalog.text; -- how the table t and an archive a are joined by them
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
-  lock_mode pg_catalog.text; -- the one that is asked for
+  lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
   asked     pg_catalog.timestamptz;
-  budget    interval;
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   sleep     interval;
   tries     integer := 0;
-  holder    pg_catalog.record;
-  is_vacuum boolean := false; -- an autovacuum is among them
+  is_vacuum boolean; -- an autovacuum is among those who hold the lock
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
-  filled    integer; -- and how many of them are
-  is_filled boolean := false; -- all of them, and no NULL has come since
+  filled    integer; -- and how many of them are; NULL: they are filled behind the lock
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
   touched   bigint;
   applies   boolean;
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
-  failure   pg_catalog.text; -- of a try, after which another one may succeed
   broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
   failed    pg_catalog.text[]; -- how this one did
   is_known  boolean := false; -- it fails without the change as well
@@ -145,7 +140,7 @@ DECLARE
   holders CURSOR FOR
     SELECT 'Held by ' || string_agg(name, E'\n' ORDER BY since) AS names,
            string_agg(remedy, ' ' ORDER BY since) AS remedy,
-           coalesce(bool_or(is_vacuum), false) AS is_vacuum
+           bool_or(is_vacuum) AS is_vacuum
     FROM (
       SELECT DISTINCT a.xact_start AS since, l.pid IS NOT NULL AND a.usename IS NULL AS is_vacuum,
              CASE WHEN l.pid IS NULL THEN concat('a prepared transaction: ', x.gid)
@@ -161,7 +156,7 @@ DECLARE
       LEFT JOIN (pg_locks y JOIN pg_prepared_xacts x ON x.transaction = y.transactionid AND y.pid IS NULL)
         ON y.virtualtransaction = l.virtualtransaction AND l.pid IS NULL
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
-        AND (l.relation = ANY (concerned)
+        AND (l.relation = ANY (relations || before.oid || kept.oid)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND (lock_mode <> 'SHARE UPDATE EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
@@ -199,7 +194,8 @@ BEGIN
       -- To look again, behind the lock, without a new plan.
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
     END IF;
-    failure := NULL;
+    EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
+    asked := clock_timestamp();
     is_work := false;
     said := '{}';
 
@@ -208,13 +204,13 @@ BEGIN
       left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
       last      pg_catalog.text[] := '{}'; -- steps behind the check
       doing     pg_catalog.text; -- the statement that is carried out
+      budget    interval := lock_budget; -- what is left of it
+      failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
         lock_mode := 'ROW EXCLUSIVE';
-        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       extract(epoch FROM lock_budget) * 1000);
-        asked := clock_timestamp();
+        SET CONSTRAINTS ALL IMMEDIATE;
         PERFORM set_config('search_path', path, true);
         EXECUTE fill_by USING batches[filled + 1];
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -223,39 +219,14 @@ BEGIN
         started := clock_timestamp(); -- the deadline is for waiting
         IF filled = cardinality(batches) THEN
           RAISE NOTICE '% (% rows at a time, while everybody works on)', fill_by, batch;
-          is_filled := true;
         END IF;
         CONTINUE tries;
       END IF;
       LOOP
         -- 1. The table.
         PERFORM set_config('search_path', found_path, true);
-        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)::pg_catalog.oid', table_name)
-        INTO target;
+        EXECUTE pg_catalog.format('SELECT pg_catalog.to_regclass(%L)', table_name) INTO target;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
-               o.oid AS owner_oid, o.rolsuper AS owner_super, c.relkind = 'p' AS is_partitioned,
-               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open, true AS has_rows
-        INTO this
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
-        WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
-        IF target IS NULL THEN
-          RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-            MESSAGE = format('there is no table %s on the search_path of %I in database %I', table_name,
-                             current_user, current_database()),
-            HINT = concat_ws(' ', declaration ->> 'after',
-                             'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
-        ELSIF NOT FOUND THEN
-          RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-            MESSAGE = format('%s is not a table that stays, but: %s', table_name,
-                             pg_describe_object('pg_class'::regclass, target, 0)),
-            HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
-        ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
-          RAISE EXCEPTION USING
-            MESSAGE = format('this transaction is %s: it would go on seeing %s as it was before the lock',
-                             upper(current_setting('transaction_isolation')), table_name),
-            HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
-        END IF;
         relations := ARRAY(
           WITH RECURSIVE tree (oid, depth) AS (
             SELECT target, 0
@@ -263,17 +234,38 @@ BEGIN
             SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent
           )
           SELECT oid FROM tree GROUP BY oid ORDER BY min(depth), oid);
-        concerned := relations;
-        SELECT CASE oid WHEN target THEN table_name ELSE oid::regclass::text END, pg_get_userbyid(relowner)
-        INTO line, detail FROM pg_class
+        SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
+               o.oid AS owner_oid, o.rolsuper AS owner_super, true AS has_rows,
+               pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open,
+               c.relkind = 'r' AND cardinality(relations) > 1 AS has_children -- which are no partitions
+        INTO this
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
+        WHERE c.oid = target AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't';
+        IF target IS NULL THEN
+          RAISE EXCEPTION 'there is no table % on the search_path of % in database %', table_name,
+            quote_ident(current_user), quote_ident(current_database())
+            USING ERRCODE = 'undefined_table', HINT = concat_ws(' ', declaration ->> 'after',
+              'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
+        ELSIF NOT FOUND THEN
+          RAISE EXCEPTION '% is not a table that stays, but: %', table_name,
+            pg_describe_object('pg_class'::regclass, target, 0) USING ERRCODE = 'wrong_object_type',
+            HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
+        ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
+          RAISE EXCEPTION 'this transaction is %: it would go on seeing % as it was before the lock',
+            upper(current_setting('transaction_isolation')), table_name
+            USING HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
+        END IF;
+        SELECT oid::regclass, pg_get_userbyid(relowner) INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;
         IF FOUND THEN
-          RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('%s belongs to %I, and only its owner may alter it; this session is %I', line,
-                             detail, current_user),
-            HINT = format('Run it as %1$I, or as a member of that role; one without INHERIT needs '
-                          'PGOPTIONS=''-c role=%1$s''.', detail);
+          RAISE EXCEPTION '% belongs to %, and only its owner may alter it; this session is %', line,
+            quote_ident(detail), quote_ident(current_user)
+            USING ERRCODE = 'insufficient_privilege', HINT = format('Run it as %1$I, or as a member of that '
+              'role; one without INHERIT needs PGOPTIONS=''-c role=%1$s''.', detail);
         END IF;
+        OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
+        OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
+        OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
         EXIT WHEN dry OR relations = locked;
 
         -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between
@@ -282,28 +274,16 @@ BEGIN
         -- snapshot, would be killed then. An ALTER TABLE after an UPDATE would meet its trigger events.
         lock_mode := 'SHARE UPDATE EXCLUSIVE';
         asked := clock_timestamp();
-        budget := current_setting('deadlock_timeout')::interval;
-        budget := CASE WHEN is_vacuum THEN budget + patience ELSE budget * 0.8 END;
-        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE',
-                       ceil(extract(epoch FROM budget) * 1000));
+        EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', ceil(1000 * extract(
+          epoch FROM CASE WHEN is_vacuum THEN deadlock_timeout + patience ELSE deadlock_timeout * 0.8 END)));
         EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', this.sql_name);
         locked := relations; -- but another table may have taken the name in the meantime: look again
       END LOOP;
-      IF dry THEN
-        lock_mode := 'ACCESS SHARE';
-        asked := clock_timestamp();
-        EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
-      END IF;
       IF this.is_open THEN
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', this.sql_name) INTO this.has_rows;
       END IF;
-      OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
-      OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
-      OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
-      concerned := relations || before.oid || kept.oid;
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
-      budget := lock_budget;
 
       -- 1: decide and do. 2: look again (nothing may be left to do), try the write, and what is last.
       FOR pass IN 1 .. 2 LOOP DECLARE
@@ -327,17 +307,13 @@ BEGIN
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
         later     pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
-        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: name as found, value
+        fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: SET ...,
+        with_null pg_catalog.text; -- and in which rows
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
-        with_null pg_catalog.text; -- which rows
         left_to_do pg_catalog.text;
-        write     pg_catalog.text; -- the one that is tried
         declared  pg_catalog.record; -- as declared
-        from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
-        from_kind pg_catalog.text;
-        from_size integer;
-        to_type   pg_catalog.text;
-        to_size   integer;
+        from_wanted pg_catalog.record; -- the old name as wanted,
+        to_found  pg_catalog.record; -- the new one as it is
       BEGIN
         -- 3. Look, and decide: each column, as it is and as it is wanted.
         SELECT bool_or(attname = from_name) IS TRUE, bool_or(attname = to_name) IS TRUE INTO has_from, has_to
@@ -413,13 +389,10 @@ BEGIN
                          OR wanted.kind = 'text' AND wanted.width >= length(none) THEN quote_literal(none)
                        WHEN wanted.type ~ '\]$' THEN '''{}'''
                        ELSE wanted.value END;
-          IF col = from_name AND found.name IS NULL THEN
-            from_type := wanted.type;
-            from_kind := wanted.kind;
-            from_size := wanted.width;
+          IF col = from_name THEN
+            from_wanted := wanted;
           ELSIF col = to_name THEN
-            to_type := found.type;
-            to_size := found.width;
+            to_found := found;
           END IF;
           IF wanted.name IS NULL THEN
             CONTINUE WHEN found.name IS NULL;
@@ -496,47 +469,42 @@ BEGIN
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
               clauses := clauses || line;
-              fills := fills || ARRAY[[quote_ident(found.name), fill]];
+              fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+              with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
             ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
               later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
           END IF;
           -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
-          IF NOT wanted.not_null AND cardinality(relations) > 1 THEN
-            later := later || (
-              SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
-                attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
-              FROM pg_attribute LEFT JOIN pg_constraint
-                ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
-              WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
-                AND (conname IS NOT NULL OR NOT found.not_null));
-          END IF;
+          later := later || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (
+            SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
+              attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
+            FROM pg_attribute LEFT JOIN pg_constraint
+              ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
+              AND (conname IS NOT NULL OR NOT found.not_null)) END;
         END LOOP;
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
-          SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(name_read, ', ' ORDER BY place),
-                 string_agg(match, ' AND ' ORDER BY place),
+          SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
                  CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
                    SELECT format('%I %s', attname, atttypid) FROM pg_attribute
                    WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
                    ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END
-          INTO key, key_read, on_key, kept_oid
+          INTO key, on_key, kept_oid
           FROM (
-            SELECT 0, 'archived_from', 'tableoid::pg_catalog.regclass AS archived_from',
-                   't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 'regclass'::regtype::oid
-            WHERE cardinality(relations) > 1 AND NOT this.is_partitioned
+            SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
+                   'regclass'::regtype::oid
+            WHERE this.has_children
             UNION ALL -- by the index's operator: = would be what fits better on the session's search_path
-            SELECT at + 1, quote_ident(attname), quote_ident(attname),
+            SELECT at + 1, quote_ident(attname),
                    format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), atttypid
             FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
             JOIN pg_attribute a ON attrelid = i.indrelid AND attnum = i.indkey[at]
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
             WHERE i.indrelid = target AND i.indisprimary
-          ) k (place, name, name_read, match, type) HAVING bool_or(place > 0);
-          IF kept_oid IS NULL THEN
-            sets := '{}';
-          END IF;
+          ) k (place, name, match, type) HAVING bool_or(place > 0);
 
           -- 4. Refuse, with nothing changed: all at once.
           conflicts := conflicts || ARRAY(
@@ -559,10 +527,8 @@ BEGIN
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-        END IF;
-        -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
-        IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
+          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
           FOR look IN
             SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,
@@ -585,7 +551,7 @@ BEGIN
                      THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
                 '\*\s+from\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1], to_jsonb(t) ->> 'tgoldtable',
                                                             to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
-              WHERE added <> '{}' AND (this.is_partitioned OR cardinality(relations) = 1)
+              WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
@@ -623,44 +589,40 @@ BEGIN
         -- fill; rename; the one ALTER TABLE; values that come back; later. Behind the check: last.
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND kept_oid IS NOT NULL
-          AND to_type ~ '^(text|json|character varying)|\]$' THEN
-          steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
-            'WHERE %s AND t.%2$I IS NULL', this.sql_name, to_name,
-            CASE WHEN to_type ~ '\]$' THEN '{}' WHEN to_size >= length(none) THEN none ELSE '' END,
-            kept.sql_name, on_key), NULL]];
+        IF from_name = ANY (added) AND kept_oid IS NOT NULL THEN
+          steps := steps || CASE WHEN to_found.type ~ '^(text|json|character varying)|\]$' THEN ARRAY[[
+            format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL',
+                   this.sql_name, to_name, CASE WHEN to_found.type ~ '\]$' THEN '{}'
+                     WHEN to_found.width >= length(none) THEN none ELSE '' END,
+                   kept.sql_name, on_key), NULL]] END;
         END IF;
-        IF holding <> '{}' THEN
-          line := array_to_string(holding, ' OR ');
-          detail := concat_ws(', ', key_read, array_to_string(dropped, ', '));
-          steps := steps || ARRAY[[CASE WHEN key IS NOT NULL THEN format(
+        line := array_to_string(holding, ' OR ');
+        detail := concat(CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key, ', ',
+                         array_to_string(dropped, ', '));
+        steps := steps || CASE WHEN holding <> '{}' THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
               E'CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false;\nALTER TABLE %1$s '
               'ADD PRIMARY KEY (%4$s)%5$s;\nINSERT INTO %1$s SELECT %2$s FROM %3$s t WHERE %6$s',
               archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
-            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]];
-        END IF;
-        SELECT string_agg(format('%1$s = coalesce(%1$s, %2$s)', fills[i][1], fills[i][2]), ', '),
-               string_agg(format('%s IS NULL', fills[i][1]), ' OR ')
-        INTO detail, with_null FROM generate_subscripts(fills, 1) i;
-        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, detail);
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]] END;
+        fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         steps := steps
-          || CASE WHEN fills <> '{}' AND NOT is_filled THEN ARRAY[[fill_by || with_null, NULL]] END
+          || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
           || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
           || CASE WHEN clauses <> '{}' THEN ARRAY[[
             format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
-        IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
+        IF from_name = ANY (added) AND has_to THEN
           steps := steps || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
-            this.sql_name, from_name, to_name, from_type, format(CASE
-              WHEN from_type = to_type THEN '%1$I IS NOT NULL'
-              WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
-              WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
-              ELSE 'false' END, to_name, from_size,
+            this.sql_name, from_name, to_name, from_wanted.type, format(CASE
+              WHEN from_wanted.type = to_found.type THEN '%1$I IS NOT NULL'
+              WHEN from_wanted.kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
+              WHEN from_wanted.type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
+              ELSE 'false' END, to_name, from_wanted.width,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
-        steps := steps || CASE WHEN sets <> '{}' THEN ARRAY[
+        steps := steps || CASE WHEN sets <> '{}' AND kept_oid IS NOT NULL THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
                     array_to_string(sets, ', '), kept.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
@@ -669,16 +631,14 @@ BEGIN
             [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
             [format('DROP TABLE %s', kept.sql_name),
-             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END;
-        steps := steps || later;
-        -- Both are for the second pass, and planned in the first, so that nobody waits for that. to_jsonb()
-        -- knows columns that older servers lack, and is dear.
+             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END || later;
+        -- What is left and the write that is tried are for the second pass, and planned in the first, so that
+        -- nobody waits for that. to_jsonb() knows columns that older servers lack, and is dear.
         left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
-                      CASE WHEN this.is_partitioned OR cardinality(relations) = 1
-                        THEN ' ORDER BY ' || key END) INTO write
+                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO doing
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
@@ -690,7 +650,6 @@ BEGIN
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
               this.sql_name, with_null, batch) INTO batches;
             filled := 0;
-            is_filled := batches = '{}';
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             CONTINUE tries;
@@ -724,7 +683,6 @@ BEGIN
         -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          doing := write;
           BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE doing;
@@ -814,7 +772,6 @@ BEGIN
             WHEN OTHERS OR assert_failure THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, line = CONSTRAINT_NAME;
               -- The server's own words, but for those that may show a row or a value.
-              detail := CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END;
               line := CASE WHEN SQLSTATE ~ '^(2[23]|44)'
                 THEN concat('a value stands in the way', ' (' || nullif(line, '') || ')') ELSE SQLERRM END;
               IF steps[i][2] = 'may fail' THEN
@@ -822,12 +779,11 @@ BEGIN
                 left_over := left_over || doing;
                 CONTINUE;
               END IF;
-              RAISE EXCEPTION USING ERRCODE = SQLSTATE, DETAIL = detail,
-                MESSAGE = format('%s is left as it was: %s', table_name, line),
+              RAISE EXCEPTION '% is left as it was: %', table_name, line USING ERRCODE = SQLSTATE,
+                DETAIL = CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END,
                 HINT = concat(CASE
                   WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
-                  THEN format(
-                    'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
+                  THEN format('As its owner: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
                   WHEN SQLSTATE = '42P07'
                   THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601')
@@ -841,18 +797,17 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid) THEN
-          said := said || format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name,
-            CASE WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
-                 ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
-        END IF;
+        said := said || CASE WHEN pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid)
+          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name, CASE
+            WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
+            ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
-        OPEN holders; FETCH holders INTO holder; CLOSE holders;
-        said := array_remove(said || (format('%s: it would wait. ', table_name) || holder.names), NULL);
+        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
+        said := array_remove(said || (format('%s: it would wait. ', table_name) || line), NULL);
       END IF;
       EXIT tries;
     EXCEPTION
@@ -866,46 +821,38 @@ BEGIN
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
+        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
+        sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
+        tries := tries + 1;
+        line := coalesce(line, 'Whoever held it has let go since, or holds another table.');
+        IF dry OR clock_timestamp() + sleep > started + deadline THEN
+          RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
+            HINT = concat('To end what is in the way: ' || detail || E'\n', CASE WHEN NOT dry THEN
+              format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
+                     'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
+                     round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
+        END IF;
+        RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
+          round(extract(epoch FROM sleep)::numeric, 1), line;
+        PERFORM pg_sleep(extract(epoch FROM sleep));
       WHEN OTHERS OR assert_failure THEN
         -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
-        IF (is_filled AND SQLSTATE = '23502' OR filled < cardinality(batches)) IS NOT TRUE THEN
+        IF filled IS NULL OR filled = cardinality(batches) AND SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
-        is_filled := false;
-        filled := cardinality(batches);
+        filled := NULL;
     END;
-
-    IF failure IS NOT NULL THEN
-      OPEN holders; FETCH holders INTO holder; CLOSE holders;
-      is_vacuum := holder.is_vacuum;
-      sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
-      tries := tries + 1;
-      line := coalesce(holder.names, 'Whoever held it has let go since, or holds another table.');
-      IF dry OR clock_timestamp() + sleep > started + deadline THEN
-        RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-          HINT = concat('To end what is in the way: ' || holder.remedy || E'\n', CASE WHEN NOT dry THEN
-            format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
-                   'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
-                   round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
-      END IF;
-      RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
-        round(extract(epoch FROM sleep)::numeric, 1), line;
-      PERFORM pg_sleep(extract(epoch FROM sleep));
-    END IF;
   END LOOP;
 
   -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
   IF alone AND NOT dry THEN
     COMMIT;
   ELSE -- leave the transaction as it was found, and constraints as they are declared
-    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED' INTO line
+    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED; ' INTO line
     FROM (SELECT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
-          WHERE has_schema_privilege(connamespace, 'USAGE') -- the server would refuse the whole statement
+          WHERE NOT dry AND has_schema_privilege(connamespace, 'USAGE') -- or the server would refuse it all
           GROUP BY connamespace, conname HAVING bool_and(condeferred)) deferred (name);
-    IF line IS NOT NULL AND NOT dry THEN
-      EXECUTE line;
-    END IF;
-    EXECUTE format('SET LOCAL lock_timeout = %L', found_wait);
+    EXECUTE concat(line, format('SET LOCAL lock_timeout = %L', found_wait));
     IF on_citus THEN
       SET LOCAL citus.propagate_set_commands TO DEFAULT;
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;

@@ -1,10 +1,7 @@
 --@ declare
         declared  pg_catalog.record; -- as declared
-        from_type pg_catalog.text; -- of the old name, where it is added again beside the new one
-        from_kind pg_catalog.text;
-        from_size integer;
-        to_type   pg_catalog.text;
-        to_size   integer;
+        from_wanted pg_catalog.record; -- the old name as wanted,
+        to_found  pg_catalog.record; -- the new one as it is
 --@ renamed
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
@@ -32,13 +29,10 @@
                          OR wanted.kind = 'text' AND wanted.width >= length(none) THEN quote_literal(none)
                        WHEN wanted.type ~ '\]$' THEN '''{}'''
                        ELSE wanted.value END;
-          IF col = from_name AND found.name IS NULL THEN
-            from_type := wanted.type;
-            from_kind := wanted.kind;
-            from_size := wanted.width;
+          IF col = from_name THEN
+            from_wanted := wanted;
           ELSIF col = to_name THEN
-            to_type := found.type;
-            to_size := found.width;
+            to_found := found;
           END IF;
 --@ dropped
             -- A value is what is not the default with which up would add the column again. As text where the
@@ -86,7 +80,8 @@
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
               clauses := clauses || line;
-              fills := fills || ARRAY[[quote_ident(found.name), fill]];
+              fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+              with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
             ELSE -- nothing says what to fill a NULL with; NOT VALID would refuse what we still write
               later := later || ARRAY[[format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
             END IF;
@@ -94,24 +89,24 @@
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
-        IF from_type IS NOT NULL AND kept_oid IS NOT NULL
-          AND to_type ~ '^(text|json|character varying)|\]$' THEN
-          steps := ARRAY[[format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a '
-            'WHERE %s AND t.%2$I IS NULL', this.sql_name, to_name,
-            CASE WHEN to_type ~ '\]$' THEN '{}' WHEN to_size >= length(none) THEN none ELSE '' END,
-            kept.sql_name, on_key), NULL]];
+        IF from_name = ANY (added) AND kept_oid IS NOT NULL THEN
+          steps := steps || CASE WHEN to_found.type ~ '^(text|json|character varying)|\]$' THEN ARRAY[[
+            format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL',
+                   this.sql_name, to_name, CASE WHEN to_found.type ~ '\]$' THEN '{}'
+                     WHEN to_found.width >= length(none) THEN none ELSE '' END,
+                   kept.sql_name, on_key), NULL]] END;
         END IF;
 --@ first
 --@ back
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
-        IF from_type IS NOT NULL AND to_type IS NOT NULL THEN
+        IF from_name = ANY (added) AND has_to THEN
           steps := steps || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
-            this.sql_name, from_name, to_name, from_type, format(CASE
-              WHEN from_type = to_type THEN '%1$I IS NOT NULL'
-              WHEN from_kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
-              WHEN from_type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
-              ELSE 'false' END, to_name, from_size,
+            this.sql_name, from_name, to_name, from_wanted.type, format(CASE
+              WHEN from_wanted.type = to_found.type THEN '%1$I IS NOT NULL'
+              WHEN from_wanted.kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
+              WHEN from_wanted.type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
+              ELSE 'false' END, to_name, from_wanted.width,
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
 --@ may fail

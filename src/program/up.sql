@@ -39,10 +39,10 @@
               || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %5$I TO %6$I;%7$s', found.name,
-              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name,
-              found.name || '_old', CASE WHEN found.not_null AND found.special IS NULL THEN format(
-                ' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', this.sql_name, found.name || '_old') END);
+              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
+              || CASE WHEN found.not_null AND found.special IS NULL
+                 THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, found.name,
+              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name || '_old');
             CONTINUE;
 --@ wider
           ELSIF found.type <> wanted.type AND NOT is_told THEN
@@ -51,7 +51,8 @@
 --@ not null
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || ARRAY[[quote_ident(found.name), fill]];
+            fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
+            with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
 --@ refused
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
@@ -77,14 +78,10 @@
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
-        IF pass = 1 AND has_from AND has_to THEN
-          steps := ARRAY[[format('UPDATE %1$s SET %2$I = %3$I::%4$s WHERE %2$I IS NULL AND %5$I '
-            'AND %3$I::pg_catalog.text <> %6$L /* These work again. Clear them before where spent or '
-            'replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L WHERE %5$I */', this.sql_name, to_name,
-            from_name, to_type, move_where, nothing), NULL]];
-        END IF;
+        steps := steps || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
+          '%3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::pg_catalog.text <> %6$L /* These work again. '
+          'Clear them before where spent or replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L '
+          'WHERE %5$I */', this.sql_name, to_name, from_name, to_type, move_where, nothing), NULL]] END;
 --@ first
-          IF before.oid IS NULL THEN
-            steps := ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name, array_to_string(was, ', '))
-              || before.closing || concat(notes), NULL]] || steps;
-          END IF;
+          steps := CASE WHEN before.oid IS NULL THEN ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name,
+            array_to_string(was, ', ')) || before.closing || concat(notes), NULL]] END || steps;

@@ -25,7 +25,8 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('SET CONSTRAINTS travels in one string with a SET LOCAL', () => {
-    expect(statements.match(/'SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE'/g)).toHaveLength(2);
+    expect(statements.match(/'SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE'/g)).toHaveLength(1);
+    // The other one is where NULLs are filled before the lock, which they never are there.
     expect(statements.match(/SET CONSTRAINTS ALL IMMEDIATE/g)).toHaveLength(2);
   });
 
@@ -63,7 +64,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('no write is tried, and no NULLs are filled before the lock', () => {
-    expect(statements).toMatch(/IF NOT \(dry OR on_citus OR is_known\) AND [^;]* doing := write;/);
+    expect(statements).toMatch(/IF NOT \(dry OR on_citus OR is_known\) AND [^;]*; EXECUTE doing;/);
     expect(statements).toMatch(/IF fills <> '\{\}' [^;]* NOT \(dry OR [^)]*on_citus\) [^;]*INTO batches;/);
   });
 
