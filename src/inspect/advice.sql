@@ -22,7 +22,8 @@ declared (name, is_nullable) AS (
   UNION ALL SELECT unnest(ARRAY[old, new]), true FROM rename
 ),
 gone (name, other) AS ( -- columns that will not be there under this name
-  SELECT g[1], g[2] FROM regexp_matches($5::text, '(?:DROP|RENAME) COLUMN "?(\w+)"?(?: TO "?(\w+))?', 'g') g
+  SELECT (parse_ident(g[1]))[1], (parse_ident(g[2]))[1]
+  FROM regexp_matches($5::text, '(?:DROP|RENAME) COLUMN ("(?:[^"]|"")+"|\w+)(?: TO ("(?:[^"]|"")+"|\w+))?', 'g') g
 )
 SELECT 'shape' AS kind, a.attname AS name, concat(format_type(a.atttypid, a.atttypmod),
        CASE WHEN a.attnotnull THEN ' NOT NULL' END, ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)) AS line
@@ -89,15 +90,17 @@ SELECT DISTINCT 'warning', a.attname, format('%s is built or checked anew while 
          'before, and make it again afterwards: CREATE INDEX CONCURRENTLY, or ADD CONSTRAINT ... NOT VALID and VALIDATE CONSTRAINT',
          pg_describe_object(d.classid, d.objid, 0), a.attname)
 FROM tree JOIN pg_attribute a ON a.attrelid = tree.oid AND pg_relation_size(tree.oid) > 1048576
-JOIN regexp_matches($5::text, 'ALTER COLUMN "?(\w+)"? TYPE', 'g') widened ON a.attname = widened[1]
+JOIN regexp_matches($5::text, 'ALTER COLUMN ("(?:[^"]|"")+"|\w+) TYPE', 'g') widened ON a.attname = (parse_ident(widened[1]))[1]
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = tree.oid AND d.refobjsubid = a.attnum
 LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
 LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
 WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR k.contype = 'c'
 UNION ALL -- not of triggers: at those the program itself looks
 SELECT 'warning', g.name, format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.name)
-FROM gone g
-JOIN pg_proc p ON p.prosrc ~* ('\m' || g.name || '\M') AND NOT coalesce(p.prosrc ~* ('\m' || g.other || '\M'), false)
+FROM gone g CROSS JOIN LATERAL (
+  SELECT '\m' || regexp_replace(g.name, '\W', '\\\&', 'g') || '\M', '\m' || regexp_replace(g.other, '\W', '\\\&', 'g') || '\M'
+) word (name, other)
+JOIN pg_proc p ON p.prosrc ~* word.name AND NOT coalesce(regexp_replace(p.prosrc, word.name, '', 'gi') ~* word.other, false)
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
 WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
 UNION ALL -- pglogical has names; and its senders go on with the old list until ANALYZE makes them read the table's again

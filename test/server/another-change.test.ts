@@ -85,6 +85,19 @@ test.each(routes)('the example goes both ways by %s', async (_, go) => {
   expect(await dataOf(database.client)).toEqual(kept);
 });
 
+test('plan names what goes with a column, and a function with its name, where the name needs quotes', async () => {
+  await database.client.query(`
+    CREATE FUNCTION old_notes() RETURNS text LANGUAGE sql AS 'SELECT min("Body text") FROM "Appointment Notes"'`);
+  expect((await change.plan(knex)).warnings).toEqual([
+    'function public.old_notes() has Body text in its text, and may fail from then on',
+  ]);
+  await change.up(knex);
+  await database.client.query('CREATE INDEX due ON "Appointment Notes" ("Follow-up")');
+  expect((await change.plan(knex, 'down')).warnings).toContain(
+    'with column "Follow-up" goes index public.due: it does not come back with it',
+  );
+});
+
 test('a table that is not there', async () => {
   await database.client.query('DROP TABLE "Appointment Notes"');
   await expect(change.up(knex)).rejects.toThrow(/^there is no table "Appointment Notes" on the search_path/);
