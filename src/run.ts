@@ -103,7 +103,7 @@ const notBegun =
   'The change is made, or not begun; NULLs that were filled stay filled. The same command again goes on from there.';
 
 /**
- * Sends statements by the simple protocol, reports each notice, and ends them where it is interrupted.
+ * Sends the program by the simple protocol, reports what it says, and ends it where it is interrupted.
  *
  * @param batch another connection, or the same where there is none
  * @param left what state things are in after an interruption
@@ -119,8 +119,16 @@ export async function send(
 ): Promise<void> {
   const ended = (why: string) =>
     new UserError(`${heard.signal}: ended (${why}). Nothing is locked.\n${left}`);
-  const onNotice = ({ severity, message }: { severity?: string | undefined; message?: string | undefined }) =>
-    report(severity === 'WARNING' ? `WARNING: ${message}` : `${message}`);
+  // INFO is what the program says, whatever client_min_messages is; the rest is the server's, or a trigger's.
+  const onNotice = ({
+    severity,
+    message,
+  }: {
+    severity?: string | undefined;
+    message?: string | undefined;
+  }) => {
+    if (severity === 'INFO') report(`${message}`);
+  };
   connection.on('notice', onNotice);
   let inCircle = false;
   let cancelling: NodeJS.Timeout | undefined;

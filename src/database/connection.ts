@@ -79,13 +79,14 @@ function sourceOf(env: Environment): Source | undefined {
   if (env['DATABASE_URL']) return 'URL';
   if (env['DB_HOST'] || env['DB_NAME']) return 'DB';
   const isLibpq = names.some((name) => /^PG(HOST|HOSTADDR|DATABASE|SERVICE)$/.test(name));
+  // Empty ones as well: a secret that a pipeline did not find.
   const half = isLibpq
-    ? /^DB_(USER|PASSWORD|PORT)$/
-    : /^(DATABASE_|DB_(?!SCHEMA$)|PG(PORT|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
-  const alone = env['DATABASE_URL'] === '' ? 'DATABASE_URL' : names.find((name) => half.test(name));
+    ? /^(DATABASE_URL|DB_(USER|PASSWORD|PORT))$/
+    : /^(DATABASE_|DB_(?!SCHEMA$)|PG(HOST|PORT|DATABASE|USER|PASSWORD|SSL|TARGET|CHANNEL))/;
+  const alone = Object.keys(env).find((name) => half.test(name));
   if (!alone) return isLibpq ? 'PG' : undefined;
   throw new UserError(
-    `${alone} is ${env[alone] ? 'set' : 'empty'}, and nothing says which database is meant: DATABASE_URL, DB_HOST and DB_NAME, or PGHOST and\n` +
+    `${alone} is ${env[alone] ? 'set' : 'empty'}, and it is not clear which database is meant: DATABASE_URL, DB_HOST and DB_NAME, or PGHOST and\n` +
       `PGDATABASE. Say it, or unset ${alone} for the embedded server.`,
   );
 }

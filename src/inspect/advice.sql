@@ -48,7 +48,11 @@ CROSS JOIN LATERAL (VALUES
   ($5 ~ 'CREATE TABLE' AND current_setting('is_superuser') = 'off'
      AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE'),
    format('a table is kept beside it, and its owner %s may not create one in schema %s', its.owner, schema),
-   format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, its.owner))
+   format('As the owner of the schema: GRANT CREATE ON SCHEMA %s TO %s; it can be revoked after the last step.', schema, its.owner)),
+  ($5 ~ 'CREATE TABLE' AND another.name IS NULL
+     AND NOT pg_has_role(relowner, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END),
+   format('a table is kept beside it for %s, and %I may not SET ROLE to it', its.owner, current_user),
+   format('GRANT %s TO %I WITH INHERIT TRUE, SET TRUE;', its.owner, current_user))
 ) reason (applies, problem, remedy)
 WHERE c.oid = $1 AND applies
 UNION ALL
@@ -65,15 +69,25 @@ JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')
 WHERE $5 ~ 'ADD COLUMN [^\n]* DEFAULT|ALTER COLUMN [^\n]* TYPE '
 
 UNION ALL -- nothing in the data tells a value that is spent from one that has not moved yet
-SELECT 'warning', old, format('%s people''s %I would move into %I and work again; where they were spent or replaced, clear '
-         'them before: UPDATE %4$s SET %2$I = %5$s %6$s;', n, old, new, $1::regclass,
-         split_part(condition, '::pg_catalog.text <> ', 2), condition)
+SELECT 'warning', old, format(CASE WHEN moves THEN '%s people''s %I would move into %I and work again; where they were spent or '
+         'replaced, clear them before%s: UPDATE %s SET %2$I = %6$s %7$s;'
+       ELSE '%s people''s %I would go into the archive, as %I holds none, but is not NULL; where they were not spent, have them '
+         'move%s: ALTER TABLE %s ALTER COLUMN %3$I DROP NOT NULL; UPDATE %5$s SET %3$I = NULL %7$s;' END, n, old, new,
+         CASE WHEN row_security_active($1) THEN ', as a role from which row-level security hides nothing' END,
+         $1::regclass, split_part(condition, '::pg_catalog.text <> ', 2), condition)
 FROM rename JOIN pg_attribute f ON f.attrelid = $1 AND f.attname = flag AND f.atttypid = 'bool'::regtype
 JOIN regexp_split_to_table($5, '\n') step ON position(format(' SET %I = %I::', new, old) IN step) > 0
-CROSS JOIN LATERAL split_part(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ' /*', 1) w (condition)
-CROSS JOIN LATERAL (SELECT CASE WHEN has_table_privilege($1, 'SELECT') THEN substring(query_to_xml(format(
-  'SELECT count(*) AS n FROM %s %s', $1::regclass, condition), false, false, '')::text FROM '<n>(\d+)') END) c (n)
-WHERE n <> '0'
+CROSS JOIN (VALUES (true, '%I IS NULL'), (false, '%I::text IN ('''', ''[]'', ''{}'')')) is_none (moves, format)
+CROSS JOIN LATERAL replace(split_part(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ' /*', 1),
+                           format('%I IS NULL', new), format(is_none.format, new)) w (condition)
+CROSS JOIN LATERAL (SELECT CASE WHEN row_security_active($1) THEN 'an unknown number of'
+  WHEN has_table_privilege($1, 'SELECT') THEN substring(query_to_xml(format(
+    'SELECT count(*) AS n FROM %s %s', $1::regclass, condition), false, false, '')::text FROM '<n>(\d+)') END) c (n)
+WHERE n <> '0' AND (moves OR NOT row_security_active($1))
+UNION ALL
+SELECT 'warning', '', format('%s is there already, and never overwritten: the change is refused where values would go into it. Look '
+                             'into it, then rename or drop it', archive[1])
+FROM regexp_matches($5::text, 'CREATE TABLE (\S+) AS ', 'g') archive WHERE to_regclass(archive[1]) IS NOT NULL
 UNION ALL
 SELECT 'warning', g.name, format('with column %I goes %s: it does not come back with it', g.name, what)
 FROM gone g JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = g.name AND g.other IS NULL
@@ -151,6 +165,7 @@ JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
 JOIN declared d ON d.name = a.attname
 CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
 WHERE k.conrelid = $1 AND k.contype = 'c' AND (is_nullable OR NOT is_not_null)
+  AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
 UNION ALL
 SELECT 'refusal', a.attname, format('type %s refuses NULL, which the application stores: ALTER DOMAIN %1$s DROP NOT NULL;', y.oid::regtype)
 FROM declared d JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = d.name

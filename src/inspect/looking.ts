@@ -31,6 +31,7 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
     const { rows } = await connection.query(`SELECT ${oids}`, [table, ...ofKnex]);
     // From 12 on the server would compile so long a query for seconds; before 11 it has no such setting.
     await connection.query(`SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = ${policy.lockBudget};
+      SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on;
       SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'`);
     const asked = JSON.stringify({ ...change, role });
     const values = [...Object.values(rows[0]), asked, steps.join('\n'), advisoryKey];

@@ -19,7 +19,7 @@ export async function rehearsalOf(knex: Knex, change: Change, direction: Directi
   const statement = program(change, direction, { ...surroundings(), dry });
   const report = (line: string) => {
     if (/\bTry \d+; the next one in /.test(line)) console.error(line);
-    else if (!/: in a transaction of yours /.test(line)) said.push(line);
+    else if (!/: in a transaction of yours, /.test(line)) said.push(line);
   };
   const refusal = await undone(knex, async (connection) => {
     try {

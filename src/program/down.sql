@@ -5,7 +5,7 @@
 --@ renamed
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
-          RAISE NOTICE '%: nothing to take back: there is no table %. It has been taken back already, or the '
+          RAISE INFO '%: nothing to take back: there is no table %. It has been taken back already, or the '
             'columns were not added by this change', table_name, before.sql_name;
           EXIT;
         END IF;
@@ -51,7 +51,7 @@
                 format('COMMENT ON COLUMN %s.%I IS %L', this.sql_name, col, wanted.comment), NULL]] END;
 --@ another type
             IF found.type <> wanted.type AND NOT is_told THEN
-              RAISE NOTICE '%: leave % as %, though it was %: its type has been changed since', table_name,
+              RAISE INFO '%: leave % as %, though it was %: its type has been changed since', table_name,
                 col, found.type, wanted.type;
             END IF;
             CONTINUE WHEN found.special IS NOT NULL OR found.type NOT IN ('text', 'json', 'jsonb')
@@ -67,7 +67,7 @@
             IF found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
-              RAISE NOTICE '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
+              RAISE INFO '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
                 'hour: %;', table_name, col, found.type, wanted.type, pg_size_pretty(touched),
                 cardinality(relations), line;
             END IF;
@@ -111,7 +111,7 @@
         END IF;
 --@ may fail
               IF steps[i][2] = 'may fail' THEN
-                RAISE NOTICE '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
+                RAISE INFO '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
                 left_over := left_over || doing;
                 CONTINUE;
               END IF;

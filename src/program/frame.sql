@@ -122,7 +122,7 @@ BEGIN
     EXCEPTION WHEN undefined_object THEN dry := false;
     END;
     IF dry THEN
-      RAISE NOTICE '%: a dry run, as table_change.dry is on: nothing is changed', table_name;
+      RAISE INFO '%: a dry run, as table_change.dry is on: nothing is changed', table_name;
     END IF;
   END IF;
 
@@ -170,7 +170,7 @@ BEGIN
         tries := 0;
         started := clock_timestamp(); -- the deadline is for waiting
         IF filled = cardinality(batches) THEN
-          RAISE NOTICE '% (% rows at a time, while everybody works on)', fill_by, batch;
+          RAISE INFO '% (% rows at a time, while everybody works on)', fill_by, batch;
         END IF;
         CONTINUE tries;
       END IF;
@@ -456,7 +456,7 @@ BEGIN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
                 'to_jsonb(NEW); or ', knowingly);
             ELSIF NOT is_told THEN
-              RAISE WARNING '%: %', table_name, look.text;
+              RAISE INFO 'WARNING: %: %', table_name, look.text;
             END IF;
           END LOOP;
         END IF;
@@ -557,8 +557,8 @@ BEGIN
               IF pass = 1 THEN
                 RAISE lock_not_available; -- the row has just been changed: once more
               END IF;
-              RAISE WARNING '%: no write could be tried: a trigger keeps the row as it is, or there is none',
-                table_name;
+              RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
+                'none', table_name;
             END IF;
             RAISE SQLSTATE 'TC000'; -- it works, and is undone
           EXCEPTION
@@ -587,7 +587,7 @@ BEGIN
                          WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
               END;
               IF failed IS NULL THEN
-                RAISE WARNING '%: no write could be tried: a NULL is in the row', table_name;
+                RAISE INFO 'WARNING: %: no write could be tried: a NULL is in the row', table_name;
               END IF;
           END;
           IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
@@ -599,8 +599,8 @@ BEGIN
           broken := failed;
           is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
           IF is_known THEN
-            RAISE WARNING '%: a write fails %: %', table_name, CASE WHEN ignore_dependents THEN 'from now on'
-              ELSE 'without the change as well' END, array_to_string(broken, '. ');
+            RAISE INFO 'WARNING: %: a write fails %: %', table_name, CASE WHEN ignore_dependents
+              THEN 'from now on' ELSE 'without the change as well' END, array_to_string(broken, '. ');
           ELSIF broken IS NOT NULL THEN
             RAISE SQLSTATE 'TC001'; -- undo all
           END IF;
@@ -665,7 +665,7 @@ BEGIN
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[
-          format('%s: in a transaction of yours nothing is there before its COMMIT', table_name)] END;
+          format('%s: in a transaction of yours, nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
         OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
         said := array_remove(said || (format('%s: it would wait. ', table_name) || line), NULL);
@@ -693,7 +693,7 @@ BEGIN
                      'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
                      round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
         END IF;
-        RAISE NOTICE '%. Try %; the next one in % s. %', failure, tries,
+        RAISE INFO '%. Try %; the next one in % s. %', failure, tries,
           round(extract(epoch FROM sleep)::numeric, 1), line;
         PERFORM pg_sleep(extract(epoch FROM sleep));
       WHEN OTHERS OR assert_failure THEN
@@ -705,7 +705,8 @@ BEGIN
     END;
   END LOOP;
 
-  -- What was done is said without the lock: a NOTICE wakes its reader, while everybody waits.
+  -- What was done is said without the lock: each line wakes its reader, while everybody waits. By INFO,
+  -- which client_min_messages never holds back.
   IF alone AND NOT dry THEN
     COMMIT;
   ELSE -- leave the transaction as it was found, and constraints as they are declared
@@ -723,14 +724,14 @@ BEGIN
             set_config('search_path', found_path, true);
   END IF;
   FOREACH line IN ARRAY said LOOP
-    RAISE NOTICE '%', line;
+    RAISE INFO '%', line;
   END LOOP;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION '%', refusal;
   END IF;
   line := pg_catalog.current_setting('synchronous_standby_names');
   IF alone AND NOT dry AND is_work AND line OPERATOR(pg_catalog.<>) '' THEN
-    RAISE NOTICE '%: done; now it waits for the standby (%), without a lock. An interrupt ends just the wait',
+    RAISE INFO '%: done; now it waits for the standby (%), without a lock. An interrupt ends just the wait',
       table_name, line;
     -- Its COMMIT waits, and so for all that was done before.
     PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');

@@ -46,7 +46,7 @@
             CONTINUE;
 --@ wider
           ELSIF found.type <> wanted.type AND NOT is_told THEN
-            RAISE NOTICE '%: leave % as %: it holds everything that % does', table_name, col, found.type,
+            RAISE INFO '%: leave % as %: it holds everything that % does', table_name, col, found.type,
               wanted.type;
 --@ not null
           ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN

@@ -100,7 +100,7 @@ test('a certificate file that is not there', async () => {
 
 test.each<[Environment, RegExp]>([
   [{ DATABASE_ULR: 'postgres://u:secret@h/d' }, /^DATABASE_ULR is set, and DATABASE_URL is not/],
-  [{ PGPORT: '5433' }, /^PGPORT is set, and nothing says which database is meant/],
+  [{ PGPORT: '5433' }, /^PGPORT is set, and it is not clear which database is meant/],
   [{ PGSERVICE: 'prod' }, /^PGSERVICE cannot be honoured/],
   [
     { DATABASE_URL: 'postgres://u:secret@h/d?schema=app' },

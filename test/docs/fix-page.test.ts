@@ -152,7 +152,7 @@ testWithTools('the statements of the page are those that would be sent', async (
   const said = await rehearsed(`-c BEGIN -c "SET LOCAL table_change.dry = 'on'"`, '-c ROLLBACK');
   const sent = said
     .replace(/^.* a dry run, as .*\n/m, '')
-    .replace(/^psql:.* NOTICE: {2}/gm, '')
+    .replace(/^psql:.* INFO: {2}/gm, '')
     .replace(/CONSTRAINT \w+ (?=NOT NULL)/g, '');
   expect(sent).toBe(ours(statements));
 });

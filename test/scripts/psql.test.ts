@@ -22,7 +22,7 @@ const toBeChanged = async () =>
 
 /** What it said, without where psql says it and how a statement ends. */
 const said = (stderr: string) =>
-  stderr.split('\n').map((line) => line.replace(/^psql:[^ ]* NOTICE: {2}/, '').replace(/;$/, ''));
+  stderr.split('\n').map((line) => line.replace(/^psql:[^ ]* INFO: {2}/, '').replace(/;$/, ''));
 
 testWithPsql('as the header says: exit code 0, and each statement that was sent', async () => {
   const { code, stdout, stderr } = await psqlScript('add_security_fields', database.url);
@@ -44,7 +44,7 @@ testWithPsql('as the header says: exit code 0, and each statement that was sent'
   expect(said(back.stderr)).toContain('DROP TABLE public.user_profiles_0016_before');
 });
 
-const notThereYet = 'user_profiles: in a transaction of yours nothing is there before its COMMIT';
+const notThereYet = 'user_profiles: in a transaction of yours, nothing is there before its COMMIT';
 
 testWithPsql.each([
   ['in one transaction', ['-1', '-v', 'ON_ERROR_STOP=1', '-f', add], true],
@@ -136,7 +136,7 @@ testWithPsql('a table that stays in use: exit code 3, and who is in the way', as
     const { code, stdout, stderr } = await psql(database.url, '-v', 'ON_ERROR_STOP=1', '-f', impatient);
     expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
     expect(stderr).toMatch(
-      /NOTICE: .* Try 1; the next one in .*Held by pid \d+, user \S+, application 'report'/,
+      /INFO: .* Try 1; the next one in .*Held by pid \d+, user \S+, application 'report'/,
     );
     expect(stderr).toMatch(/^DETAIL: {2}Held by pid \d+, user \S+, application 'report'/m);
     expect(stderr).toMatch(/^HINT: {2}To end what is in the way: SELECT pg_terminate_backend\(\d+\);/m);

@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Knex } from 'knex';
-import { plan } from '../../migrations/0016_add_security_fields';
+import { plan, verify } from '../../migrations/0016_add_security_fields';
 import { type TableChange, tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
-import { databasePerTest, serverVersion, urlWith } from '../support/database';
+import { databasePerTest, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, migrateWith } from '../support/routes';
 
@@ -95,64 +93,30 @@ test('what may refuse what the application stores: CHECK constraints, on the way
   expect(await warnings('down')).toEqual([]);
 });
 
-const bothNames = readFileSync(join(__dirname, '../states/both-names.sql'), 'utf8');
+test('an archive of before: the change is refused where values would go into it, and what is said helps', async () => {
+  const { client } = here();
+  await migrateWith(knex, 'up');
+  await client.query("UPDATE user_profiles SET external_id = 'x'");
+  await migrateWith(knex, 'down');
+  await client.query('DELETE FROM user_profiles WHERE user_id = 4');
+  await migrateWith(knex, 'up');
+  const archive = 'public.user_profiles_0016_down_archive';
+  expect(await warnings('down')).toContainEqual(expect.stringMatching(`^${archive} is there already, `));
+  await expect(migrateWith(knex, 'down')).rejects.toThrow(/"user_profiles_0016_down_archive" already exists/);
+  await client.query(`DROP TABLE ${archive}`);
+  expect((await warnings('down')).join()).not.toContain(archive);
+  await migrateWith(knex, 'down');
+});
 
-describe('both names: whose old codes would work again', () => {
-  const said = (count: number, clause: string) =>
-    `${count} people's backup_codes would move into mfa_backup_codes and work again; where they were spent or replaced, ` +
-    `clear them before: UPDATE public.user_profiles SET backup_codes = ${clause};`;
-  const empty = `mfa_backup_codes IS NULL AND mfa_enabled AND backup_codes::pg_catalog.text <> '[]'`;
-
-  test('how many, as many move, and the statement that clears them', async () => {
-    const { client } = here();
-    await client.query(bothNames);
-    const { rows } = await client.query(`SELECT count(*)::int AS n FROM user_profiles WHERE ${empty}`);
-    expect(rows[0].n).toBeGreaterThan(0);
-    const [line = ''] = await warnings();
-    expect(line).toBe(said(rows[0].n, `'[]' WHERE ${empty}`));
-    expect(await migrateWith(knex, 'up')).toContainEqual(
-      expect.stringMatching(new RegExp(`^UPDATE .* SET mfa_backup_codes = .*\\(${rows[0].n} rows\\)$`)),
-    );
-    expect(await warnings()).toEqual([]);
-    expect(await warnings('down')).toEqual([]);
-  });
-
-  test('cleared by it, nobody', async () => {
-    const { client } = here();
-    await client.query(bothNames);
-    const [line = ''] = await warnings();
-    await client.query(line.replace(/^.*before: /, ''));
-    expect(await warnings()).toEqual([]);
-    expect((await migrateWith(knex, 'up')).join()).toContain('(0 rows)');
-  });
-
-  test('an array, whose none is {}', async () => {
-    await here().client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes text[], DROP backup_codes,
-      ADD backup_codes text[] NOT NULL DEFAULT '{A}'`);
-    const enabled = empty.replace("'[]'", "'{}'");
-    expect(await warnings()).toEqual([said(10, `'{}' WHERE ${enabled}`)]);
-    await here().client.query((await warnings())[0]?.replace(/^.*before: /, '') ?? '');
-    expect(await warnings()).toEqual([]);
-  });
-
-  test('not counted where it is refused, or by a role that may not read the table', async () => {
-    const { client, admin, name, url } = here();
-    await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes jsonb;
-      ALTER TABLE user_profiles RENAME mfa_enabled TO is_on`);
-    expect([await warnings(), (await plan(knex)).conflicts.length]).toEqual([[], 1]);
-    await client.query('ALTER TABLE user_profiles RENAME is_on TO mfa_enabled');
-    expect(await warnings()).toHaveLength(1);
-    await admin.query(
-      `CREATE ROLE ${name}_reader LOGIN PASSWORD 'r'; GRANT SELECT (id) ON user_profiles TO ${name}_reader`,
-    );
-    const reader = await knexFor(urlWith(url, { username: `${name}_reader`, password: 'r' }));
-    try {
-      expect((await plan(reader)).warnings.join()).not.toContain('work again');
-    } finally {
-      await reader.destroy();
-      await admin.query(`DROP OWNED BY ${name}_reader; DROP ROLE ${name}_reader`);
-    }
-  });
+const testNotEnforced = serverVersion >= 18 ? test : test.skip;
+testNotEnforced('a CHECK that is not enforced refuses nothing', async () => {
+  await migrateWith(knex, 'up');
+  await here().client.query(
+    'ALTER TABLE user_profiles ADD CHECK (external_id IS NOT NULL) NOT ENFORCED, ADD CHECK (auth_provider IS NOT NULL) NOT VALID',
+  );
+  expect((await verify(knex)).columns.flatMap(({ differs }) => differs)).toEqual([
+    expect.stringContaining('user_profiles_auth_provider_check refuses NULL'),
+  ]);
 });
 
 test('what goes with a column that is dropped: indexes, CHECKs, statistics, grants', async () => {

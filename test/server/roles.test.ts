@@ -2,7 +2,7 @@ import type { DatabaseError } from 'pg';
 import { plan } from '../../migrations/0016_add_security_fields';
 import { declaredShape, shapeOf, writeValues } from '../support/application';
 import { everythingIn } from '../support/catalog';
-import { connect, databasePerTest, type TestDatabase, urlWith } from '../support/database';
+import { connect, databasePerTest, serverVersion, type TestDatabase, urlWith } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, type Route, scripts } from '../support/routes';
 import { refusal } from '../support/triggers';
@@ -80,6 +80,21 @@ describe.each(routes)('%s', (_, route) => {
     const other = await as('distant', 'NOINHERIT');
     await here().admin.query(`GRANT ${here().owner} TO ${other.owner}`);
     await expect(route.up(other)).rejects.toThrow(`belongs to ${here().owner}`);
+    await other.client.end();
+  });
+
+  const testSet = serverVersion >= 16 ? test : test.skip;
+  testSet('a member that may not SET ROLE to it: plan says so, and what it says helps', async () => {
+    const other = await as('bound', '');
+    await here().admin.query(`GRANT ${here().owner} TO ${other.owner} WITH SET FALSE`);
+    await expect(route.up(other)).rejects.toThrow('must be able to SET ROLE');
+    const knex = await knexFor(other.url);
+    const [conflict = ''] = (await plan(knex)).conflicts;
+    expect(conflict).toMatch(/may not SET ROLE to it\nGRANT .* WITH INHERIT TRUE, SET TRUE;$/);
+    await here().admin.query(conflict.split('\n')[1] ?? '');
+    expect((await plan(knex)).conflicts).toEqual([]);
+    await knex.destroy();
+    await route.up(other);
     await other.client.end();
   });
 

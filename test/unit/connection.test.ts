@@ -15,12 +15,13 @@ function understood(env: Environment) {
 describe('where the database is', () => {
   test('nothing is configured', () => {
     expect(connectionFrom({})).toBeUndefined();
-    expect(connectionFrom({ DB_HOST: '', DB_NAME: '', PGHOST: '' })).toBeUndefined();
   });
 
   test.each([
-    [{ DATABASE_URL: '' }, 'DATABASE_URL is empty, and nothing says which database is meant'],
-    [{ DB_HOST: '', DB_USER: 'u' }, 'DB_USER is set'],
+    [{ DATABASE_URL: '' }, 'DATABASE_URL is empty, and it is not clear which database is meant'],
+    [{ DB_HOST: '', DB_NAME: '' }, 'DB_HOST is empty'],
+    [{ PGDATABASE: '' }, 'PGDATABASE is empty'],
+    [{ DB_USER: 'u' }, 'DB_USER is set'],
     [{ DB_PASSWORD: 'secret' }, 'DB_PASSWORD is set'],
     [{ PGPORT: '5433' }, 'PGPORT is set'],
     [{ PGUSER: 'u' }, 'PGUSER is set'],
@@ -30,7 +31,7 @@ describe('where the database is', () => {
   ])('half of it is an error: %p', (env, message) => {
     expect(() => connectionFrom(env)).toThrow(message);
     expect(() => connectionFrom(env)).toThrow(
-      'nothing says which database is meant: DATABASE_URL, DB_HOST and',
+      'it is not clear which database is meant: DATABASE_URL, DB_HOST and',
     );
   });
 
