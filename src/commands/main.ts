@@ -6,8 +6,6 @@ export async function main(program: Command, exitCode = 1): Promise<void> {
   // Commander itself would exit with 1 for a mistake in the arguments, which means something else here.
   for (const command of [program, ...program.commands])
     command.exitOverride((error) => process.exit(error.exitCode && exitCode));
-  // A reader that has gone (`| head -1`) is no failure.
-  process.stdout.on('error', () => undefined);
   try {
     await program.parseAsync();
   } catch (error) {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freshDatabase, loadState, type TestDatabase, urlWith } from '../support/database';
-import { begin, type Outcome, projectArguments, projectCommand } from '../support/knex';
+import { type Outcome, projectCommand } from '../support/knex';
 import { functions } from '../support/routes';
 
 // What only the command line shows: exit codes, --json, where errors go.
@@ -33,13 +33,6 @@ test('before: plan has steps and exits with 0, verify with 1', async () => {
   expect(verify.stdout).toContain('user_profiles is not as declared.\n');
   expect(down.code).toBe(0);
   expect(JSON.parse(down.stdout)).toMatchObject({ direction: 'down', conflicts: [], knexLock: null });
-});
-
-test('a reader that has gone, as head: no failure', async () => {
-  const args = [...projectArguments('verify'), '--json'];
-  const { child, outcome } = begin(process.execPath, args, { DATABASE_URL: database.url });
-  child.stdout?.destroy();
-  expect(await outcome).toMatchObject({ code: 1, stderr: '' });
 });
 
 test('conflicts: plan exits with 1', async () => {
