@@ -524,11 +524,10 @@ BEGIN
           FOR look IN
             SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,
-                   format('trigger %s on %s: ', tgname, tgrelid::regclass) || format(
-                     CASE WHEN is_argument
-                          THEN 'its argument names %1$s, and does not follow the rename'
-                          ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
-                            'then on' END, g.name, tgfoid::regprocedure) AS text
+                   format('trigger %1$s on %2$s: ' || CASE WHEN is_argument
+                     THEN 'its argument names %3$s, and does not follow the rename'
+                     ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
+                     END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
             FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
                   FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
                     WITH ORDINALITY u (n, i)) w (words)
