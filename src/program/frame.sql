@@ -525,10 +525,9 @@ BEGIN
           INTO steps, last
           FROM unnest(ARRAY[target, kept_oid]::regclass[]) r WHERE row_security_active(r);
           steps := (
-            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
-                             ORDER BY n)
-            FROM unnest(relations) WITH ORDINALITY u (r, n)
-            JOIN pg_class ON oid = r AND relkind <> 'f' -- a foreign table takes no LOCK
+            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', oid::regclass), NULL]
+                             ORDER BY array_position(relations, oid))
+            FROM pg_class WHERE oid = ANY (relations) AND relkind <> 'f' -- a foreign table takes no LOCK
           ) || steps;
 --@ first
           lock_mode := 'ACCESS EXCLUSIVE';
@@ -536,8 +535,7 @@ BEGIN
           -- 6. Check: nothing may be left to do.
           IF NOT dry AND left_to_do IS NOT NULL THEN
             RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
-              table_name, left_to_do
-              USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
+              table_name, left_to_do USING HINT = 'If it is a default, declare it as the server prints it.';
           END IF;
           steps := last;
 --@ last
@@ -552,10 +550,9 @@ BEGIN
             EXECUTE doing;
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            IF touched = 0 AND this.has_rows AND (pass = 2 OR tries < 3) THEN
-              IF pass = 1 THEN
-                RAISE lock_not_available; -- the row has just been changed: once more
-              END IF;
+            IF touched = 0 AND this.has_rows AND pass = 1 AND tries < 3 THEN
+              RAISE lock_not_available; -- the row has just been changed: once more
+            ELSIF touched = 0 AND this.has_rows AND pass = 2 THEN
               RAISE WARNING '%: no write could be tried: a trigger keeps the row as it is, or there is none',
                 table_name;
             END IF;
