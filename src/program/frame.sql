@@ -68,7 +68,7 @@ DECLARE
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
   ours CURSOR (of_name pg_catalog.text) FOR
-    SELECT c.oid, s.sql_name, coalesce(o.is_trusted, true) AS is_trusted, format(
+    SELECT c.oid, s.sql_name, o.is_trusted, format(
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
              'ALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
@@ -369,10 +369,10 @@ BEGIN
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
-                 CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
-                   SELECT format('%I %s', attname, atttypid) FROM pg_attribute
+                 CASE WHEN jsonb_object_agg(k.name, type) = (
+                   SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_attribute
                    WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
-                   ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END
+                 ) THEN kept.oid END
           INTO key, on_key, kept_oid
           FROM (
             SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
