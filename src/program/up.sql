@@ -58,9 +58,8 @@
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
               'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name,
               from_name);
-          END IF;
           -- Values move only where none can fail to convert, there and back, and all can be read there.
-          IF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
+          ELSIF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
             WHEN to_type IN ('text', 'character varying')
             THEN '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$' ELSE '^$' END) THEN
             conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the one '
