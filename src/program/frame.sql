@@ -68,7 +68,7 @@ DECLARE
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
   -- table moved (its comment has the table's oid). closing makes it the owner's alone.
   ours CURSOR (of_name pg_catalog.text) FOR
-    SELECT c.oid, s.sql_name, coalesce(o.is_trusted, true) AS is_trusted, format(
+    SELECT c.oid, s.sql_name, o.is_trusted, format(
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
              'ALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
@@ -369,10 +369,10 @@ BEGIN
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
-                 CASE WHEN array_agg(format('%s %s', k.name, type) ORDER BY k.name COLLATE "C") = ARRAY(
-                   SELECT format('%I %s', attname, atttypid) FROM pg_attribute
+                 CASE WHEN jsonb_object_agg(k.name, type) = (
+                   SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_attribute
                    WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
-                   ORDER BY quote_ident(attname) COLLATE "C") THEN kept.oid END
+                 ) THEN kept.oid END
           INTO key, on_key, kept_oid
           FROM (
             SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
@@ -414,11 +414,10 @@ BEGIN
           FOR look IN
             SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,
-                   format('trigger %s on %s: ', tgname, tgrelid::regclass) || format(
-                     CASE WHEN is_argument
-                          THEN 'its argument names %1$s, and does not follow the rename'
-                          ELSE 'its function %2$s has %1$s in its text, and may fail or pass over it from '
-                            'then on' END, g.name, tgfoid::regprocedure) AS text
+                   format('trigger %1$s on %2$s: ' || CASE WHEN is_argument
+                     THEN 'its argument names %3$s, and does not follow the rename'
+                     ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
+                     END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
             FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
                   FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
                     WITH ORDINALITY u (n, i)) w (words)
@@ -526,10 +525,9 @@ BEGIN
           INTO steps, last
           FROM unnest(ARRAY[target, kept_oid]::regclass[]) r WHERE row_security_active(r);
           steps := (
-            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', r::regclass), NULL]
-                             ORDER BY n)
-            FROM unnest(relations) WITH ORDINALITY u (r, n)
-            JOIN pg_class ON oid = r AND relkind <> 'f' -- a foreign table takes no LOCK
+            SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', oid::regclass), NULL]
+                             ORDER BY array_position(relations, oid))
+            FROM pg_class WHERE oid = ANY (relations) AND relkind <> 'f' -- a foreign table takes no LOCK
           ) || steps;
 --@ first
           lock_mode := 'ACCESS EXCLUSIVE';
@@ -537,8 +535,7 @@ BEGIN
           -- 6. Check: nothing may be left to do.
           IF NOT dry AND left_to_do IS NOT NULL THEN
             RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
-              table_name, left_to_do
-              USING HINT = 'If it is a default, declare it in the words in which the server prints it.';
+              table_name, left_to_do USING HINT = 'If it is a default, declare it as the server prints it.';
           END IF;
           steps := last;
 --@ last
@@ -553,10 +550,9 @@ BEGIN
             EXECUTE doing;
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            IF touched = 0 AND this.has_rows AND (pass = 2 OR tries < 3) THEN
-              IF pass = 1 THEN
-                RAISE lock_not_available; -- the row has just been changed: once more
-              END IF;
+            IF touched = 0 AND this.has_rows AND pass = 1 AND tries < 3 THEN
+              RAISE lock_not_available; -- the row has just been changed: once more
+            ELSIF touched = 0 AND this.has_rows AND pass = 2 THEN
               RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
                 'none', table_name;
             END IF;

@@ -2,7 +2,7 @@
         was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     pg_catalog.text; -- what else is to be kept of them
         nothing   pg_catalog.text; -- none, in the type of the old name
-        from_type pg_catalog.text;
+        from_type pg_catalog.text; -- where both are there
         to_type   pg_catalog.text;
         move_where CONSTANT pg_catalog.text := declaration #>> '{rename,where}'; -- values move in its rows
 --@ renamed
@@ -58,22 +58,19 @@
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
               'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name,
               from_name);
-          END IF;
-          IF has_from AND has_to THEN
-            -- Values move only where none can fail to convert, there and back, and all can be read there.
-            IF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
-              WHEN to_type IN ('text', 'character varying')
-              THEN '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$' ELSE '^$' END) THEN
-              conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the '
-                'one is a value of the other, or can be "none". Convert both to text (an array: USING '
-                'to_json(%1$s)::text); or %3$s to the type of %1$s, where that is text, json or an array.',
-                from_name, from_type, to_name, to_type);
-            ELSIF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = move_where
-                                AND atttypid = 'bool'::regtype) THEN
-              conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
-                'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
-                from_name, to_name, move_where);
-            END IF;
+          -- Values move only where none can fail to convert, there and back, and all can be read there.
+          ELSIF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
+            WHEN to_type IN ('text', 'character varying')
+            THEN '^(text|jsonb{0,1}|character varying(\(\d+\)){0,1})$' ELSE '^$' END) THEN
+            conflicts := conflicts || format('both %s (%s) and %s (%s) exist, and not every value of the one '
+              'is a value of the other, or can be "none". Convert both to text (an array: USING '
+              'to_json(%1$s)::text); or %3$s to the type of %1$s, where that is text, json or an array.',
+              from_name, from_type, to_name, to_type);
+          ELSIF has_from AND has_to AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target
+            AND attname = move_where AND atttypid = 'bool'::regtype) THEN
+            conflicts := conflicts || format('both %s and %s exist, and %s (boolean), which tells where a '
+              'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
+              from_name, to_name, move_where);
           END IF;
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a

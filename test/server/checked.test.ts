@@ -15,7 +15,7 @@ test('a default that the server prints in other words', async () => {
     here().client,
     () => migrate(here().url, 'up', change),
     new RegExp(
-      `${left}ALTER TABLE public\\.user_profiles\n  ALTER COLUMN flag SET DEFAULT 'f'\nIf it is a default, declare it in the words in which the server prints it\\.`,
+      `${left}ALTER TABLE public\\.user_profiles\n  ALTER COLUMN flag SET DEFAULT 'f'\nIf it is a default, declare it as the server prints it\\.`,
     ),
   );
 });
