@@ -460,9 +460,9 @@ BEGIN
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
                  CASE WHEN jsonb_object_agg(k.name, type) = (
-                   SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_attribute
-                   WHERE attrelid = kept.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL (names)
-                 ) THEN kept.oid END
+                   SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_index
+                   JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+                   WHERE indrelid = kept.oid AND indisprimary) THEN kept.oid END
           INTO key, on_key, kept_oid
           FROM (
             SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
@@ -516,8 +516,10 @@ BEGIN
             FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
-          -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-          -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        END IF;
+        -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
+        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
             SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,

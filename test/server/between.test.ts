@@ -56,3 +56,42 @@ test('an archive of which nothing is left goes, though one of its columns is the
   const { rows } = await client.query('SELECT auth_provider FROM user_profiles WHERE id = 1');
   expect(rows).toEqual([{ auth_provider: 'ldap' }]);
 });
+
+test('the old name again by hand, and wider: what went into the archive comes back, and it stays wide', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await client.query(`ALTER TABLE user_profiles ALTER backup_codes TYPE varchar(100);
+    ALTER TABLE user_profiles ADD mfa_backup_codes text`);
+  await functions.up(here());
+  await client.query(`ALTER TABLE user_profiles ADD backup_codes text;
+    UPDATE user_profiles SET backup_codes = rpad('["A"]', 150) WHERE id = 2`);
+  await functions.up(here());
+  await functions.down(here());
+  const { rows } = await client.query('SELECT backup_codes FROM user_profiles WHERE id = 2');
+  expect(rows).toEqual([{ backup_codes: '["A"]'.padEnd(150) }]);
+});
+
+test.each([
+  ['a key with a declared column in it', 'ADD PRIMARY KEY (user_id, email_verified)', ''],
+  [
+    'a column that each new table is given',
+    'ADD PRIMARY KEY (id)',
+    `CREATE FUNCTION loaded() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+       IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity ~ '_down_archive$') THEN
+         EXECUTE 'ALTER TABLE public.user_profiles_0016_down_archive ADD loaded_at timestamptz';
+       END IF; END $$;
+     CREATE EVENT TRIGGER loaded ON ddl_command_end WHEN TAG IN ('CREATE TABLE AS') EXECUTE PROCEDURE loaded()`,
+  ],
+])('%s: the archive is told by its own key, and values come back', async (_, key, event) => {
+  const { client, admin } = here();
+  await loadState(client, '0015');
+  await client.query(`ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey CASCADE, ${key}`);
+  await admin.query(event);
+  await functions.up(here());
+  await client.query("UPDATE user_profiles SET external_id = 'x'");
+  await functions.down(here());
+  await admin.query('DROP EVENT TRIGGER IF EXISTS loaded');
+  await functions.up(here());
+  const { rows } = await client.query("SELECT FROM user_profiles WHERE external_id IS DISTINCT FROM 'x'");
+  expect(rows).toEqual([]);
+});
