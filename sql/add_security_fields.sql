@@ -203,7 +203,7 @@ BEGIN
 
     DECLARE
       locked    pg_catalog.oid[];
-      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
+      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did; columns that come back wider
       last      pg_catalog.text[] := '{}'; -- steps behind the check
       doing     pg_catalog.text; -- the statement that is carried out
       budget    interval := lock_budget; -- what is left of it

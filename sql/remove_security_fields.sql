@@ -201,7 +201,7 @@ BEGIN
 
     DECLARE
       locked    pg_catalog.oid[];
-      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did
+      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did; columns that come back wider
       last      pg_catalog.text[] := '{}'; -- steps behind the check
       doing     pg_catalog.text; -- the statement that is carried out
       budget    interval := lock_budget; -- what is left of it
@@ -425,6 +425,9 @@ BEGIN
               nulls := nulls || format('%I = CASE WHEN %s THEN NULL ELSE a.%1$I END', col,
                                        matches[cardinality(matches)]);
             END IF;
+            IF archived.kind = wanted.kind AND archived.width > wanted.width THEN
+              left_over := left_over || col;
+            END IF;
             later := later || CASE WHEN fill IS DISTINCT FROM wanted.value THEN ARRAY[[
                 format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col,
                        coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT')), NULL]] END
@@ -447,8 +450,7 @@ BEGIN
               this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            -- What comes back wide stays so: it is seen in the second pass alone.
-            IF pass = 1 AND found.kind = 'text' AND touched <= 16777216 THEN -- bytes
+            IF found.kind = 'text' AND touched <= 16777216 AND col <> ALL (left_over) THEN -- bytes
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE INFO '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '

@@ -44,6 +44,9 @@
               ELSE 't.%1$I::pg_catalog.text IS DISTINCT FROM (%2$s)::pg_catalog.text' END,
               col, declared.value);
 --@ added
+            IF archived.kind = wanted.kind AND archived.width > wanted.width THEN
+              left_over := left_over || col;
+            END IF;
             later := later || CASE WHEN fill IS DISTINCT FROM wanted.value THEN ARRAY[[
                 format('ALTER TABLE %s ALTER COLUMN %I %s', this.sql_name, col,
                        coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT')), NULL]] END
@@ -64,8 +67,7 @@
               this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            -- What comes back wide stays so: it is seen in the second pass alone.
-            IF pass = 1 AND found.kind = 'text' AND touched <= {{rewriteLimit}} THEN -- bytes
+            IF found.kind = 'text' AND touched <= {{rewriteLimit}} AND col <> ALL (left_over) THEN -- bytes
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE INFO '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '

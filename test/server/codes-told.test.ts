@@ -92,8 +92,8 @@ describe('both names: whose old codes would work again', () => {
 
   test('where row-level security hides rows from the owner: not how many, and who can clear them', async () => {
     const { client, admin } = here();
-    await client.query(`${bothNames};
-      ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    await client.query(bothNames);
+    await client.query(`ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
       CREATE POLICY nobody ON user_profiles USING (false)`);
     const [line = ''] = await warnings();
     expect(line).toMatch(
