@@ -67,7 +67,7 @@
               this.sql_name, col, wanted.type, found.collate_as, wanted.width);
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
-            IF found.kind = 'text' AND touched <= {{rewriteLimit}} AND col <> ALL (left_over) THEN -- bytes
+            IF found.kind = 'text' AND col <> ALL (left_over) AND touched <= {{rewriteLimit}} THEN -- bytes
               later := later || ARRAY[[line, 'may fail']];
             ELSIF NOT is_told THEN
               RAISE INFO '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
