@@ -17,8 +17,8 @@ export interface Rename {
   /** The type of `to` where neither name exists yet. */
   readonly type: string;
   /**
-   * A boolean column of the table. Where both names exist, a value of `from` moves into an empty `to` only
-   * in rows in which this one is true; every other value goes to the archive.
+   * A boolean column of the table. Where both names exist, a value of `from` moves into `to` only in rows in
+   * which that is NULL and this one true; every other value goes to the archive.
    */
   readonly moveWhere: string;
   /** The value that means "none", as text: what `from` gets on the way back where there is none. */
