@@ -61,19 +61,40 @@ async function open(server: string, name: string): Promise<TestDatabase> {
   };
 }
 
+const ofProcess = 'test_process_';
+
+/** Where a server outlives those who test on it, as for mutants. */
+async function dropThoseOfTheDead(server: string): Promise<void> {
+  const admin = await connect(server);
+  const { rows } = await admin.query(
+    `SELECT datname AS name FROM pg_database WHERE datname LIKE '${ofProcess}%'`,
+  );
+  for (const { name } of rows) {
+    try {
+      process.kill(Number(name.slice(ofProcess.length)), 0);
+    } catch {
+      await admin.query(`DROP DATABASE ${name}`).catch(() => undefined);
+    }
+  }
+  await admin.end();
+}
+
 /**
- * The database of this worker of Jest, empty and in this state at the beginning of every test. (To make a database
+ * The database of this process of Jest, empty and in this state at the beginning of every test. (To make a database
  * costs a quarter of a second of work, to empty one a few milliseconds.)
  */
 export function databasePerTest(state?: State): () => TestDatabase {
   let database: TestDatabase;
   beforeAll(async () => {
     const server = process.env['TEST_SERVER_URL'] ?? '';
-    const name = `test_worker_${process.env['JEST_WORKER_ID']}`;
-    await create(server, name).catch((error) => {
-      // 42710: made by the file before.
-      if (error.code !== '42710') throw error;
-    });
+    const name = `${ofProcess}${process.pid}`;
+    await create(server, name).then(
+      () => dropThoseOfTheDead(server),
+      (error) => {
+        // 42710: made by the file before.
+        if (error.code !== '42710') throw error;
+      },
+    );
     database = await open(server, name);
   });
   beforeEach(async () => {
