@@ -65,3 +65,10 @@ describe('a child', () => {
     );
   });
 });
+
+test('a child that inherits NOT NULL and has none of its own: the statement of its parent is enough', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await client.query('CREATE TABLE child () INHERITS (user_profiles)');
+  expect((await functions.up(here())).join()).not.toContain('ALTER TABLE public.child');
+});
