@@ -752,7 +752,8 @@ BEGIN
                 DETAIL = CASE WHEN SQLSTATE IN ('0A000', '2BP01', '42601') THEN detail ELSE '' END,
                 HINT = concat(CASE
                   WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
-                  THEN format('As its owner: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
+                  THEN format(
+                    'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
                   WHEN SQLSTATE = '42P07'
                   THEN 'An archive is never overwritten: look into it, then rename or drop it. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601')
