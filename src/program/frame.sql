@@ -1,5 +1,6 @@
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
+-- In patterns {0,1} is for a question mark, which Knex would take for a parameter.
 DECLARE
   declaration CONSTANT pg_catalog.jsonb := $declaration${{declaration}}$declaration$;
 
@@ -22,8 +23,8 @@ DECLARE
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
-  found_names  CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
-  found_quotes CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
+  found_quote_all CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
+  found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   deadlock_timeout CONSTANT interval := pg_catalog.current_setting('deadlock_timeout')::interval;
   version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
@@ -37,9 +38,9 @@ DECLARE
   this      pg_catalog.record; -- the table
   relations pg_catalog.oid[]; -- and all below it, in the order in which the server locks them
   before    pg_catalog.record; -- a table of ours beside it: the one that has the shape before,
-  kept      pg_catalog.record; -- the one with values that come back,
-  archive   pg_catalog.record; -- the one for values that go
-  kept_oid  pg_catalog.oid; -- where its rows can be found by the key:
+  incoming  pg_catalog.record; -- the archive with values that come back,
+  outgoing  pg_catalog.record; -- the one for values that go
+  incoming_oid pg_catalog.oid; -- where its rows can be told by the primary key:
   key       pg_catalog.text; -- its columns,
   on_key    pg_catalog.text; -- how the table t and an archive a are joined by them
   names     pg_catalog.text[]; -- of the columns concerned
@@ -53,6 +54,8 @@ DECLARE
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
   filled    integer; -- and how many of them are; NULL: they are filled behind the lock
+  held_by   pg_catalog.text; -- who keeps a lock from us,
+  remedy    pg_catalog.text; -- and what ends that
   said      pg_catalog.text[];
   line      pg_catalog.text;
   detail    pg_catalog.text;
@@ -108,7 +111,7 @@ DECLARE
       LEFT JOIN (pg_locks y JOIN pg_prepared_xacts x ON x.transaction = y.transactionid AND y.pid IS NULL)
         ON y.virtualtransaction = l.virtualtransaction AND l.pid IS NULL
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
-        AND (l.relation = ANY (relations || before.oid || kept.oid)
+        AND (l.relation = ANY (relations || before.oid || incoming.oid)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND (lock_mode <> 'SHARE UPDATE EXCLUSIVE'
                  OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
@@ -137,13 +140,13 @@ BEGIN
             pg_catalog.set_config('quote_all_identifiers', 'off', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
-    IF on_citus THEN -- SET LOCAL (set_config never) reaches its workers; one shard at a time: foreign keys
+    IF on_citus THEN -- its workers hear of SET LOCAL alone. One shard at a time, for foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
       SET LOCAL citus.multi_shard_modify_mode = 'sequential';
     END IF;
     IF alone THEN
       SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock
-      -- To look again, behind the lock, without a new plan.
+      -- To look again, behind the lock, without a new plan. (With WHERE a PERFORM is an IF.)
       PERFORM set_config('plan_cache_mode', 'force_generic_plan', true) WHERE version_num >= 120000;
     END IF;
     EXECUTE format('SET LOCAL lock_timeout = %L', extract(epoch FROM lock_budget) * 1000);
@@ -153,8 +156,7 @@ BEGIN
 
     DECLARE
       locked    pg_catalog.oid[];
-      left_over pg_catalog.text[] := '{}'; -- steps that may fail, and did; columns that come back wider
-      last      pg_catalog.text[] := '{}'; -- steps behind the check
+      after_check pg_catalog.text[] := '{}'; -- steps
       doing     pg_catalog.text; -- the statement that is carried out
       budget    interval := lock_budget; -- what is left of it
       failure   pg_catalog.text; -- after which another try may succeed
@@ -216,14 +218,14 @@ BEGIN
               'role; one without INHERIT needs PGOPTIONS=''-c role=%1$s''.', detail);
         END IF;
         OPEN ours (declaration ->> 'before'); FETCH ours INTO before; CLOSE ours;
-        OPEN ours (declaration ->> 'kept'); FETCH ours INTO kept; CLOSE ours;
-        OPEN ours (declaration ->> 'archive'); FETCH ours INTO archive; CLOSE ours;
+        OPEN ours (declaration ->> 'incoming'); FETCH ours INTO incoming; CLOSE ours;
+        OPEN ours (declaration ->> 'outgoing'); FETCH ours INTO outgoing; CLOSE ours;
         EXIT WHEN dry OR relations = locked;
 
         -- 2. SHARE UPDATE EXCLUSIVE: everybody reads and writes on, and the shape is fixed. No lock between
         -- it and ACCESS EXCLUSIVE: whoever has read and goes on to write would end in a deadlock with us.
         -- An autovacuum gives way after deadlock_timeout, but CREATE INDEX CONCURRENTLY, which waits for our
-        -- snapshot, would be killed then. An ALTER TABLE after an UPDATE would meet its trigger events.
+        -- snapshot, would be killed then. With deferred constraints ALTER TABLE refuses after an UPDATE.
         lock_mode := 'SHARE UPDATE EXCLUSIVE';
         asked := clock_timestamp();
         EXECUTE format('SET LOCAL lock_timeout = %L; SET CONSTRAINTS ALL IMMEDIATE', ceil(1000 * extract(
@@ -238,10 +240,10 @@ BEGIN
         || ARRAY[from_name, to_name], NULL);
 
       -- 1: decide and do. 2: look again (nothing may be left to do), try the write, and what is last.
-      FOR pass IN 1 .. 2 LOOP DECLARE
+      FOR pass IN 1 .. 2 LOOP DECLARE -- these begin anew in each pass
         look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
-        found     pg_catalog.record; -- as it is,
+        actual     pg_catalog.record; -- as it is,
         wanted    pg_catalog.record; -- as wanted, without a name where it is to go,
         archived  pg_catalog.record; -- in the archive
         fill      pg_catalog.text; -- what is written where there is no value
@@ -252,20 +254,21 @@ BEGIN
         added     pg_catalog.text[] := '{}';
         gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         dropped   pg_catalog.text[] := '{}';
-        holding   pg_catalog.text[] := '{}'; -- for each that is dropped: whether a row has a value in it
+        holding   pg_catalog.text; -- and which rows have a value in one of them
         sets      pg_catalog.text[] := '{}'; -- columns that get values back: SET ...,
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
         nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
-        later     pg_catalog.text[] := '{}'; -- steps behind it
+        after_alter pg_catalog.text[] := '{}'; -- steps behind it; such as may fail are left out of the check
         conflicts pg_catalog.text[] := '{}';
         fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: SET ...,
         with_null pg_catalog.text; -- and in which rows
         steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
-        left_to_do pg_catalog.text;
+        work      pg_catalog.text[];
+        probe     pg_catalog.text; -- the write that is tried
 --@ declare
       BEGIN
-        -- 3. Look, and decide: each column, as it is and as it is wanted.
+        -- 3. Look, and decide: a row for each column, with four records of it.
         SELECT bool_or(attname = from_name) IS TRUE, bool_or(attname = to_name) IS TRUE INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
 --@ renamed
@@ -280,8 +283,8 @@ BEGIN
                    END AS width, -- pg_get_expr() prints 'x' as 'x'::character varying, -1 as '-1'::integer
                    btrim(regexp_replace(value, '::[a-z ]+(\([0-9,]+\)){0,1}$', ''), '''') AS bare
             FROM unnest(names) WITH ORDINALITY n (col, place)
-            CROSS JOIN (VALUES ('found', target), ('declared', 0), ('before', before.oid),
-                               ('archived', kept.oid)) r (role, oid)
+            CROSS JOIN (VALUES ('actual', target), ('declared', 0), ('before', before.oid),
+                               ('archived', incoming.oid)) r (role, oid)
             LEFT JOIN (
               SELECT attrelid, attname::text, format_type(atttypid, atttypmod), attnotnull, k.conname,
                      k.convalidated IS FALSE, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
@@ -289,41 +292,42 @@ BEGIN
                                FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
                                JOIN pg_type y ON y.oid = atttypid
                                WHERE l.oid = attcollation AND l.oid <> y.typcollation), ''),
-                     CASE WHEN atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
+                     CASE WHEN atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
                           THEN 'a generated column'
-                          WHEN attnotnull AND to_jsonb(a) ->> 'attidentity' IN ('a', 'd')
+                          WHEN attnotnull AND to_jsonb(a) ->> 'attidentity' > ''
                           THEN 'an identity column' END
               FROM pg_attribute a
               LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
               LEFT JOIN pg_constraint k -- from 18 on NOT NULL has a name, and may be NOT VALID
                 ON k.conrelid = attrelid AND k.contype = 'n' AND k.conkey = ARRAY[attnum]
-              WHERE attrelid IN (target, before.oid, kept.oid) AND attname = ANY (names) AND NOT attisdropped
+              WHERE attrelid IN (target, before.oid, incoming.oid) AND attname = ANY (names)
+                AND NOT attisdropped
               UNION ALL
               SELECT 0, name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
               FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
                 d (name text, type text, not_null boolean, value text)
             ) c (relation, name, type, not_null, null_name, unproved, value, comment, collate_as, special)
-              ON relation = r.oid AND name = CASE WHEN col = taker AND role = 'found' THEN giver ELSE col END
+              ON relation = r.oid AND name = CASE WHEN col = taker AND role = 'actual' THEN giver ELSE col END
           )
-          SELECT f.col, f AS found, d AS declared, b AS before, a AS archived
+          SELECT f.col, f AS actual, d AS declared, b AS before, a AS archived
           FROM shape f JOIN shape d USING (place) JOIN shape b USING (place) JOIN shape a USING (place)
-          WHERE f.role = 'found' AND d.role = 'declared' AND b.role = 'before' AND a.role = 'archived'
+          WHERE f.role = 'actual' AND d.role = 'declared' AND b.role = 'before' AND a.role = 'archived'
             AND f.col IS DISTINCT FROM giver
           ORDER BY place
         LOOP
           col := look.col;
-          found := look.found;
+          actual := look.actual;
           archived := look.archived;
           matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
 --@ wanted
           IF wanted.name IS NULL THEN
-            CONTINUE WHEN found.name IS NULL;
+            CONTINUE WHEN actual.name IS NULL;
             gone := gone || col;
             dropped := dropped || quote_ident(col);
             clauses := clauses || format('DROP COLUMN %I', col);
 --@ dropped
             CONTINUE;
-          ELSIF found.name IS NULL THEN
+          ELSIF actual.name IS NULL THEN
             added := added || col;
             -- Values that come back from a wider column need one as wide.
             clauses := clauses || format('ADD COLUMN %I %s%s%s%s', col,
@@ -341,29 +345,29 @@ BEGIN
                                        matches[cardinality(matches)]);
             END IF;
 --@ added
-          ELSIF found.special IS NOT NULL OR found.kind <> wanted.kind
-            OR found.kind = 'integer' AND found.width < wanted.width THEN
+          ELSIF actual.special IS NOT NULL OR actual.kind <> wanted.kind
+            OR actual.kind = 'integer' AND actual.width < wanted.width THEN
 --@ another type
-          ELSIF found.width < wanted.width THEN
-            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, found.collate_as);
+          ELSIF actual.width < wanted.width THEN
+            clauses := clauses || format('ALTER COLUMN %I TYPE %s%s', col, wanted.type, actual.collate_as);
 --@ wider
           END IF;
-          IF found.kind = wanted.kind AND found.bare IS DISTINCT FROM wanted.bare THEN
+          IF actual.kind = wanted.kind AND actual.bare IS DISTINCT FROM wanted.bare THEN
             clauses := clauses || format('ALTER COLUMN %I %s', col,
                                          coalesce('SET DEFAULT ' || wanted.value, 'DROP DEFAULT'));
           END IF;
-          IF found.not_null AND NOT wanted.not_null THEN
+          IF actual.not_null AND NOT wanted.not_null THEN
             clauses := clauses || format('ALTER COLUMN %I DROP NOT NULL', col);
 --@ not null
           END IF;
           -- A child may have a NOT NULL of its own; from 18 on also beside the one that it inherits.
-          later := later || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (
+          after_alter := after_alter || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (
             SELECT array_agg(ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL',
               attrelid::regclass, col), NULL] ORDER BY array_position(relations, attrelid))
             FROM pg_attribute LEFT JOIN pg_constraint
               ON conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND conislocal
-            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = found.name AND attnotnull
-              AND (conname IS NOT NULL OR NOT found.not_null)) END;
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = actual.name AND attnotnull
+              AND (conname IS NOT NULL OR NOT actual.not_null)) END;
         END LOOP;
         gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
@@ -372,8 +376,8 @@ BEGIN
                  CASE WHEN jsonb_object_agg(k.name, type) = (
                    SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_index
                    JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
-                   WHERE indrelid = kept.oid AND indisprimary) THEN kept.oid END
-          INTO key, on_key, kept_oid
+                   WHERE indrelid = incoming.oid AND indisprimary) THEN incoming.oid END
+          INTO key, on_key, incoming_oid
           FROM (
             SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
                    'regclass'::regtype::oid
@@ -406,7 +410,7 @@ BEGIN
             SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
                           'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
                           'TO %3$I; otherwise rename it.', sql_name, this.sql_name, this.owner)
-            FROM (VALUES (before.sql_name, before.is_trusted), (kept.sql_name, kept.is_trusted))
+            FROM (VALUES (before.sql_name, before.is_trusted), (incoming.sql_name, incoming.is_trusted))
               o (sql_name, is_trusted)
             WHERE NOT is_trusted);
         END IF;
@@ -468,17 +472,15 @@ BEGIN
         END IF;
         is_told := true;
 
-        -- 5. The steps. They run so: the shape before; the locks; NO FORCE; rows that move or are archived;
-        -- fill; rename; the one ALTER TABLE; values that come back; later. Behind the check: last.
+        -- 5. The steps, in their order: rows that move, are archived, or filled; rename; the one ALTER TABLE;
+        -- values that come back; after_alter. (Before them the shape before, and locks.)
 --@ rows
-        line := array_to_string(holding, ' OR ');
-        detail := concat(CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key, ', ',
-                         array_to_string(dropped, ', '));
-        steps := steps || CASE WHEN holding <> '{}' THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
-              E'CREATE TABLE %1$s AS SELECT %2$s FROM %3$s t WHERE false;\nALTER TABLE %1$s '
-              'ADD PRIMARY KEY (%4$s)%5$s;\nINSERT INTO %1$s SELECT %2$s FROM %3$s t WHERE %6$s',
-              archive.sql_name, detail, this.sql_name, key, archive.closing, line) END,
-            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, line)]] END;
+        steps := steps || CASE WHEN holding IS NOT NULL THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
+              E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
+              'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
+              outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END,
+              key, array_to_string(dropped, ', '), this.sql_name, outgoing.closing, holding) END,
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, holding)]] END;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         steps := steps
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
@@ -487,26 +489,25 @@ BEGIN
           || CASE WHEN clauses <> '{}' THEN ARRAY[[
             format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
 --@ back
-        steps := steps || CASE WHEN sets <> '{}' AND kept_oid IS NOT NULL THEN ARRAY[
+        steps := steps || CASE WHEN sets <> '{}' AND incoming_oid IS NOT NULL THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
-                    array_to_string(sets, ', '), kept.sql_name, on_key), NULL],
+                    array_to_string(sets, ', '), incoming.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
-            [format('DELETE FROM %s a USING %s t WHERE %s', kept.sql_name, this.sql_name,
+            [format('DELETE FROM %s a USING %s t WHERE %s', incoming.sql_name, this.sql_name,
                     array_to_string(on_key || matches, ' AND ')), NULL],
-            [format('UPDATE %s a SET %s FROM %s t WHERE %s', kept.sql_name, array_to_string(nulls, ', '),
-                    this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', kept.sql_name)],
-            [format('DROP TABLE %s', kept.sql_name),
-             format('SELECT NOT EXISTS (SELECT FROM %s)', kept.sql_name)]] END || later;
-        -- What is left and the write that is tried are for the second pass, and planned in the first, so that
-        -- nobody waits for that. to_jsonb() knows columns that older servers lack, and is dear.
-        left_to_do := (SELECT s FROM unnest(steps) s WHERE s ~ '^[A-Z]+ ' AND s <> ALL (left_over) LIMIT 1);
+            [format('UPDATE %s a SET %s FROM %s t WHERE %s', incoming.sql_name, array_to_string(nulls, ', '),
+                    this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', incoming.sql_name)],
+            [format('DROP TABLE %s', incoming.sql_name),
+             format('SELECT NOT EXISTS (SELECT FROM %s)', incoming.sql_name)]] END || after_alter;
+        -- For the second pass, but planned in the first: nobody waits for that. to_jsonb() knows columns that
+        -- older servers lack, and is dear.
         SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
                       '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '),
-                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO doing
+                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO probe
         FROM pg_attribute a
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
-          AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' IN ('s', 'v')
+          AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
             OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF pass = 1 AND steps <> '{}' THEN
           IF fills <> '{}' AND batches IS NULL AND alone AND this.is_open AND NOT (dry OR on_citus)
@@ -517,30 +518,32 @@ BEGIN
             filled := 0;
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
-            CONTINUE tries;
+            CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
           is_work := true;
-          -- Row-level security would hide rows from us.
-          SELECT array_agg(ARRAY[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r), NULL]) || steps,
-                 last || array_agg(ARRAY[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', r),
-                                         format('SELECT to_regclass(%L) IS NOT NULL', r)])
-          INTO steps, last
-          FROM unnest(ARRAY[target, kept_oid]::regclass[]) r WHERE row_security_active(r);
-          steps := (
+          work := steps;
+          steps := '{}';
+--@ first
+          steps := steps || (
             SELECT array_agg(ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', oid::regclass), NULL]
                              ORDER BY array_position(relations, oid))
-            FROM pg_class WHERE oid = ANY (relations) AND relkind <> 'f' -- a foreign table takes no LOCK
-          ) || steps;
---@ first
+            FROM pg_class WHERE oid = ANY (relations) AND relkind <> 'f'); -- a foreign table takes no LOCK
           lock_mode := 'ACCESS EXCLUSIVE';
+          -- Row-level security would hide rows from us.
+          SELECT steps || array_agg(ARRAY[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r), NULL])
+                   || work,
+                 array_agg(ARRAY[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', r),
+                                 format('SELECT to_regclass(%L) IS NOT NULL', r)]) || after_check
+          INTO steps, after_check
+          FROM unnest(ARRAY[target, incoming_oid]::regclass[]) r WHERE row_security_active(r);
         ELSIF pass = 2 THEN
           -- 6. Check: nothing may be left to do.
-          IF NOT dry AND left_to_do IS NOT NULL THEN
+          IF steps <> '{}' AND NOT dry THEN
             RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
-              table_name, left_to_do USING HINT = 'If it is a default, declare it as the server prints it.';
+              table_name, steps[1][1] USING HINT = 'If it is a default, declare it as the server prints it.';
           END IF;
-          steps := last;
 --@ last
+          steps := after_check;
         END IF;
 
         -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
@@ -549,7 +552,7 @@ BEGIN
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
           BEGIN
             PERFORM set_config('search_path', path, true);
-            EXECUTE doing;
+            EXECUTE probe;
             GET DIAGNOSTICS touched = ROW_COUNT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             IF touched = 0 AND this.has_rows AND pass = 1 AND tries < 3 THEN
@@ -565,7 +568,7 @@ BEGIN
               RAISE;
             WHEN OTHERS OR assert_failure THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = COLUMN_NAME;
-              -- Not where a NOT NULL that is NOT VALID again meets a NULL of before.
+              -- A NULL of before, under a NOT NULL that is NOT VALID, is no failure of the change.
               failed := CASE WHEN SQLSTATE <> '23502' OR NOT EXISTS (
                 SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
                 WHERE conrelid = ANY (relations) AND contype = 'n' AND NOT convalidated AND attname = line)
@@ -579,7 +582,7 @@ BEGIN
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
                             OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
-                       'The write: ', doing, (
+                       'The write: ', probe, (
                          -- Not the other lines, which may be statements with values.
                          SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                          WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
@@ -592,7 +595,9 @@ BEGIN
             RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
               CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
               broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with both shapes, as '
-                'by to_jsonb(NEW), or add the columns to its table, and run this again; or ', knowingly);
+                'by to_jsonb(NEW), and run this again; or add the columns to its table, run this again, and '
+                'CREATE OR REPLACE its function: open sessions keep the old columns of NEW.*; or ',
+                knowingly);
           END IF;
           broken := failed;
           is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
@@ -657,17 +662,18 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        said := said || CASE WHEN pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = kept.oid)
-          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, kept.sql_name, CASE
-            WHEN kept_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
+        said := said || CASE WHEN pass = 2 AND NOT dry
+            AND EXISTS (SELECT FROM pg_class WHERE oid = incoming.oid)
+          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, incoming.sql_name,
+            CASE WHEN incoming_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
             ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours, nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
-        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
-        said := array_remove(said || (format('%s: it would wait. ', table_name) || line), NULL);
+        OPEN holders; FETCH holders INTO held_by, remedy, is_vacuum; CLOSE holders;
+        said := array_remove(said || (format('%s: it would wait. ', table_name) || held_by), NULL);
       END IF;
       EXIT tries;
     EXCEPTION
@@ -681,28 +687,28 @@ BEGIN
         failure := CASE WHEN doing IS NULL OR doing LIKE 'LOCK %'
           THEN format('%s is in use: no %s lock in time', table_name, lock_mode)
           ELSE format('%s is left as it was: %s: %s', table_name, SQLERRM, doing) END;
-        OPEN holders; FETCH holders INTO line, detail, is_vacuum; CLOSE holders;
+        OPEN holders; FETCH holders INTO held_by, remedy, is_vacuum; CLOSE holders;
         sleep := least(longest_sleep, first_sleep * 2 ^ least(tries, 20)) * (1 + jitter * (2 * random() - 1));
         tries := tries + 1;
-        line := coalesce(line, 'Whoever held it has let go since, or holds another table.');
+        held_by := coalesce(held_by, 'Whoever held it has let go since, or holds another table.');
         IF dry OR clock_timestamp() + sleep > started + deadline THEN
-          RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = line,
-            HINT = concat('To end what is in the way: ' || detail || E'\n', CASE WHEN NOT dry THEN
+          RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = held_by,
+            HINT = concat('To end what is in the way: ' || remedy || E'\n', CASE WHEN NOT dry THEN
               format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
                      'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
                      round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
         END IF;
         RAISE INFO '%. Try %; the next one in % s. %', failure, tries,
-          round(extract(epoch FROM sleep)::numeric, 1), line;
-        PERFORM pg_sleep(extract(epoch FROM sleep));
+          round(extract(epoch FROM sleep)::numeric, 1), held_by;
+        PERFORM pg_sleep_for(sleep);
       WHEN OTHERS OR assert_failure THEN
-        -- Some have come since. Or what stands in a batch's way, and is met again behind the lock, and told.
+        -- New NULLs have come since; or a batch failed, as will the fill behind the lock, which tells why.
         IF filled IS NULL OR filled = cardinality(batches) AND SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
         filled := NULL;
     END;
-  END LOOP;
+  END LOOP tries;
 
   -- What was done is said without the lock: each line wakes its reader, while everybody waits. By INFO,
   -- which client_min_messages never holds back.
@@ -718,8 +724,8 @@ BEGIN
       SET LOCAL citus.propagate_set_commands TO DEFAULT;
       SET LOCAL citus.multi_shard_modify_mode TO DEFAULT;
     END IF;
-    PERFORM set_config('standard_conforming_strings', found_quotes, true),
-            set_config('quote_all_identifiers', found_names, true),
+    PERFORM set_config('standard_conforming_strings', found_strings, true),
+            set_config('quote_all_identifiers', found_quote_all, true),
             set_config('search_path', found_path, true);
   END IF;
   FOREACH line IN ARRAY said LOOP

@@ -47,8 +47,8 @@ function declarationOf(change: Change, direction: Direction): string {
     table: tableName(change),
     after,
     before,
-    archive: isUp ? upArchive : downArchive,
-    kept: isUp ? downArchive : upArchive,
+    outgoing: isUp ? upArchive : downArchive,
+    incoming: isUp ? downArchive : upArchive,
     rename: rename && {
       from: rename.from,
       name: rename.to,

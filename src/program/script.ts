@@ -21,8 +21,11 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       'What',
       isUp
         ? `Adds the columns declared below, and brings those that are there to that shape, where no value is lost and
-        no large table rewritten. Otherwise it refuses, and nothing has changed.${
-          rename ? ` Where both names exist, values move into a NULL where ${rename.moveWhere} is true.` : ''
+        no large table rewritten. Otherwise it refuses.${
+          rename
+            ? ` ${rename.from} keeps its type, and what uses that name fails from then on. Where both names exist, values
+            move into a NULL where ${rename.moveWhere} is true.`
+            : ''
         }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
         stay, with their values. Without ${before} it changes nothing. An application that needs the new columns fails again.`,
@@ -42,21 +45,19 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     isUp ? ['Take back', run('down')] : ['Again', run('up')],
     [
       'Needs',
-      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser, who would run
-      its triggers as one), with CREATE on its schema.
-      The table on the search_path. No statement_timeout: -c "SET statement_timeout = 0" before -f. Before 11
-      a default rewrites the table, and readers wait.`,
+      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser: its triggers
+      would run as one), with CREATE on its schema. No statement_timeout: -c "SET statement_timeout = 0" before -f.
+      Before 11 a default rewrites the table.`,
     ],
     [
       'Locks',
-      `Everybody works on while it prepares. For the work others wait: milliseconds, some 10
+      `SHARE UPDATE EXCLUSIVE while it looks: everybody works on. Then ACCESS EXCLUSIVE: milliseconds, some 10
       microseconds for each value that is moved, filled, archived or given back; where a column becomes NOT NULL, both
       names exist or columns go, one to three reads of the table; and a partial or expression index or a CHECK over a
-      widened column is made anew. A try keeps nobody
-      waiting for more than ${policy.lockBudget / 1000} s: it ends, names the holder, and is repeated for ${policy.deadline / 1000} s. Behind the
+      widened column is made anew${isUp ? '' : `; and a table of up to ${policy.rewriteLimit / 1048576} MB, to narrow a column again`}.
+      A try keeps nobody waiting for more than ${policy.lockBudget / 1000} s: it ends, names the holder, and is repeated for ${policy.deadline / 1000} s. Behind the
       lock one row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses. A synchronous
-      standby is waited for afterwards (synchronous_commit = local). In your own transaction
-      (BEGIN, psql -1, AUTOCOMMIT off) the locks last until its COMMIT.`,
+      standby is waited for afterwards. In your own transaction (BEGIN, psql -1, AUTOCOMMIT off) the locks last until its COMMIT.`,
     ],
     [
       'Keeps',

@@ -13,46 +13,46 @@
 --@ wanted
           wanted := look.declared;
           fill := wanted.value;
-          to_type := CASE WHEN col = to_name THEN found.type ELSE to_type END;
-          IF found.name IS NOT NULL THEN
-            IF col = to_name OR found.special IS NOT NULL AND col = from_name THEN -- it keeps its type
+          to_type := CASE WHEN col = to_name THEN actual.type ELSE to_type END;
+          IF actual.name IS NOT NULL THEN
+            IF col = to_name OR actual.special IS NOT NULL AND col = from_name THEN -- it keeps its type
               wanted.name := col;
-              wanted.type := found.type;
-              wanted.kind := found.kind;
-              wanted.width := found.width;
+              wanted.type := actual.type;
+              wanted.kind := actual.kind;
+              wanted.width := actual.width;
             END IF;
-            line := concat(' CONSTRAINT ' || quote_ident(found.null_name), ' NOT NULL');
-            was := was || format('%I %s%s%s%s', found.name, found.type, found.collate_as,
-                                 ' DEFAULT ' || found.value,
-                                 CASE WHEN found.not_null AND NOT found.unproved THEN line END);
-            notes := concat(notes, CASE WHEN found.unproved THEN
-              format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line, found.name) END,
-              format(E';\nCOMMENT ON COLUMN %s.%I IS ', before.sql_name, found.name)
-                || quote_literal(found.comment));
+            line := concat(' CONSTRAINT ' || quote_ident(actual.null_name), ' NOT NULL');
+            was := was || format('%I %s%s%s%s', actual.name, actual.type, actual.collate_as,
+                                 ' DEFAULT ' || actual.value,
+                                 CASE WHEN actual.not_null AND NOT actual.unproved THEN line END);
+            notes := concat(notes, CASE WHEN actual.unproved THEN
+              format(E';\nALTER TABLE %s ADD%s %I NOT VALID', before.sql_name, line, actual.name) END,
+              format(E';\nCOMMENT ON COLUMN %s.%I IS ', before.sql_name, actual.name)
+                || quote_literal(actual.comment));
           END IF;
 --@ dropped
             -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
-            from_type := found.type;
+            from_type := actual.type;
             nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE none END;
-            holding := holding || format(CASE WHEN found.not_null
+            holding := format(CASE WHEN actual.not_null
               THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L)' ELSE 't.%2$I::pg_catalog.text' END
               || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
               'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
-              || CASE WHEN found.not_null AND found.special IS NULL
-                 THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, found.name,
-              coalesce(found.special, found.type), wanted.type, this.sql_name, found.name || '_old');
+              || CASE WHEN actual.not_null AND actual.special IS NULL
+                 THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, actual.name,
+              coalesce(actual.special, actual.type), wanted.type, this.sql_name, actual.name || '_old');
             CONTINUE;
 --@ wider
-          ELSIF found.type <> wanted.type AND NOT is_told THEN
-            RAISE INFO '%: leave % as %: it holds everything that % does', table_name, col, found.type,
+          ELSIF actual.type <> wanted.type AND NOT is_told THEN
+            RAISE INFO '%: leave % as %: it holds everything that % does', table_name, col, actual.type,
               wanted.type;
 --@ not null
-          ELSIF wanted.not_null AND (NOT found.not_null OR found.unproved) THEN
+          ELSIF wanted.not_null AND (NOT actual.not_null OR actual.unproved) THEN
             clauses := clauses || format('ALTER COLUMN %I SET NOT NULL', col);
-            fills := fills || format('%1$I = coalesce(%1$I, %2$s)', found.name, fill);
-            with_null := concat(with_null || ' OR ', quote_ident(found.name), ' IS NULL');
+            fills := fills || format('%1$I = coalesce(%1$I, %2$s)', actual.name, fill);
+            with_null := concat(with_null || ' OR ', quote_ident(actual.name), ' IS NULL');
 --@ refused
           IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
             conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
@@ -80,5 +80,5 @@
           'Clear them before where spent or replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L '
           'WHERE %5$I */', this.sql_name, to_name, from_name, to_type, move_where, nothing), NULL]] END;
 --@ first
-          steps := CASE WHEN before.oid IS NULL THEN ARRAY[[format('CREATE TABLE %s (%s)', before.sql_name,
-            array_to_string(was, ', ')) || before.closing || concat(notes), NULL]] END || steps;
+          steps := steps || CASE WHEN before.oid IS NULL THEN ARRAY[[format('CREATE TABLE %s (%s)',
+            before.sql_name, array_to_string(was, ', ')) || before.closing || concat(notes), NULL]] END;

@@ -157,14 +157,22 @@ describe.each<[string, Route]>([
   });
 
   test('... or the columns are added to the table that gets the rows', async () => {
-    await here().client.query(doing('INSERT INTO audit VALUES (NEW.*)'));
-    await refused();
-    await here().client.query(`
+    const { client } = here();
+    await client.query(doing('INSERT INTO audit VALUES (NEW.*)'));
+    expect(await refused()).toMatch(/\nMake .* run this again, and CREATE OR REPLACE its function: /);
+    await client.query(`
       ALTER TABLE audit ADD failed_login_attempts integer, ADD account_locked_until timestamptz, ADD password_reset_token text,
         ADD password_reset_token_expires timestamptz, ADD last_password_change timestamptz, ADD email_verified_at timestamptz,
         ADD auth_provider text, ADD external_id text`);
+    // This session goes on with the columns of NEW.* that it meets now.
+    await client.query('UPDATE user_profiles SET phone = $1 WHERE id = 2', ['1']);
     await route.up(here());
     await write();
+    await client.query(`CREATE OR REPLACE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN INSERT INTO audit VALUES (NEW.*); RETURN coalesce(NEW, OLD); END $$`);
+    await client.query("UPDATE user_profiles SET external_id = 'new' WHERE id = 2");
+    const { rows } = await client.query('SELECT external_id FROM audit WHERE id = 2 ORDER BY ctid');
+    expect(rows).toEqual([{ external_id: null }, { external_id: 'new' }]);
   });
 
   test('a write that fails without the change as well: a warning, and the change is made', async () => {
