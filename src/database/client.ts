@@ -53,9 +53,9 @@ export class DatabaseClient extends PostgresClient {
     return super.wrapNativePool(pool);
   }
 
-  override async query(connection: Client, query: Query | string) {
+  override async query(connection: Client, asked: Query | string) {
+    const query = typeof asked === 'string' ? { sql: asked } : asked;
     try {
-      if (typeof query === 'string') return await super.query(connection, query);
       const answer = await super.query(connection, madeOnce(query, this.config));
       await refuse(connection, answer, this.config);
       return answer;

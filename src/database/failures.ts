@@ -55,7 +55,7 @@ const causes: readonly (readonly [pattern: RegExp, advice: string, reason?: stri
 ];
 
 /** Why a statement of Knex's migrator has failed, and what to do; any other error as it is. */
-export async function queryError(error: Error, client: Client, query: Query | string, config: Knex.Config) {
+export async function queryError(error: Error, client: Client, query: Query, config: Knex.Config) {
   if (error instanceof UserError) return error;
   const { code = '', message } = error as DatabaseError;
   // Knex puts the statement, and a dash, in front of the server's message.
@@ -114,11 +114,11 @@ export function unknownAdvice(table: string, unknown: readonly string[], known: 
 }
 
 /** What helps a role that the server has refused a statement of Knex's migrator (42501). */
-async function permissionAdvice(connection: Client, query: Query | string, config: Knex.Config) {
+async function permissionAdvice(connection: Client, query: Query, config: Knex.Config) {
   const { schemaName = null, tableName } = recordTable(config);
   const tables = [tableName, `${tableName}_lock`];
   // Within a transaction that has failed nothing can be asked; but Knex's own is at its end.
-  if (typeof query !== 'string' && query.sql.includes(`"${tableName}`)) await connection.query('ROLLBACK');
+  if (query.sql.includes(`"${tableName}`)) await connection.query('ROLLBACK');
   const { rows } = await connection
     .query(
       `SELECT nspname AS schema, pg_catalog.pg_get_userbyid(nspowner) AS schema_owner,

@@ -5,7 +5,7 @@ declare module 'knex/lib/dialects/postgres' {
 
   class PostgresClient extends Knex.Client {
     override acquireRawConnection(): Promise<Client>;
-    override query(connection: Client, query: { sql: string } | string): Promise<{ sql: string }>;
+    override query(connection: Client, query: { sql: string }): Promise<{ sql: string }>;
     wrapNativePool(pool: Pool): unknown;
     searchPath?: readonly string[];
     checkVersion(connection: Client): Promise<string>;
