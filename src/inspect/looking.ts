@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
-import { escapeIdentifier } from 'pg';
 import { recordTable, undone } from '../connection';
 import type { Change } from '../declaration';
 import { policy } from '../program/policy';
@@ -22,9 +21,7 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
   const steps = said.filter((line) => !/^WARNING: /.test(line) && !isRemark(line));
   const waits = `${table}: it would wait. Held by `;
   const { schemaName, tableName: record } = recordTable(knex.client.config);
-  const ofKnex = [record, `${record}_lock`].map((name) =>
-    (schemaName ? [schemaName, name] : [name]).map(escapeIdentifier).join('.'),
-  );
+  const ofKnex = [record, `${record}_lock`].map((name) => tableName({ schema: schemaName, table: name }));
   return undone(knex, async (connection) => {
     // Names are looked up on the role's own search_path; then every one is the catalog's.
     const oids = [1, 2, 3].map((n) => `pg_catalog.to_regclass($${n})::pg_catalog.oid AS _${n}`);

@@ -18,7 +18,7 @@ interface Options {
 }
 
 /** What the table is called in a statement: an unqualified name is looked up on the role's search_path. */
-export function tableName({ schema, table }: Change): string {
+export function tableName({ schema, table }: { schema?: string | undefined; table: string }): string {
   // Quoted only where it must be, so that the script reads like one made by hand.
   const quoted = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : escapeIdentifier(name));
   return [schema, table].flatMap((name) => (name === undefined ? [] : quoted(name))).join('.');
