@@ -1,8 +1,6 @@
 import type { Knex } from 'knex';
 import { checked, type Declaration } from './declaration';
-import type { planOf } from './inspect/plan';
-import type { rehearsalOf } from './inspect/rehearse';
-import type { verificationOf } from './inspect/verify';
+import type { planOf, rehearsalOf, verificationOf } from './inspect';
 import type { Direction } from './program/program';
 import type { ScriptNames } from './program/script';
 import { run } from './run';
@@ -32,7 +30,6 @@ export function tableChange(declaration: Declaration) {
     const schema: string | undefined = userParams['schema'];
     return { ...(schema && { schema }), ...change };
   };
-  // Knex needs no more than `run` to change the table, and would read and compile the rest every time.
   return {
     /** Makes the change, from whatever state the table is in. @throws UserError, with nothing changed */
     up: (knex: Knex) => run(knex, inSchema(knex), 'up'),
@@ -40,23 +37,18 @@ export function tableChange(declaration: Declaration) {
     down: (knex: Knex) => run(knex, inSchema(knex), 'down'),
     /** What would be done now, without doing it or making anybody wait. @throws UserError where there is nothing to look at */
     plan: (knex: Knex, direction: Direction = 'up'): Promise<Plan> =>
-      (require('./inspect/plan') as typeof import('./inspect/plan')).planOf(knex, inSchema(knex), direction),
+      inspect().planOf(knex, inSchema(knex), direction),
     /** Does it and rolls back, with the same locks and errors. @throws UserError where it could not try */
     rehearse: (knex: Knex, direction: Direction = 'up'): Promise<Rehearsal> =>
-      (require('./inspect/rehearse') as typeof import('./inspect/rehearse')).rehearsalOf(
-        knex,
-        inSchema(knex),
-        direction,
-      ),
+      inspect().rehearsalOf(knex, inSchema(knex), direction),
     /** Whether the table is as declared. @throws UserError where there is nothing to look at */
     verify: (knex: Knex, role?: string): Promise<Verification> =>
-      (require('./inspect/verify') as typeof import('./inspect/verify')).verificationOf(
-        knex,
-        inSchema(knex),
-        role,
-      ),
+      inspect().verificationOf(knex, inSchema(knex), role),
     /** The same program for psql and any other client. */
     script: (direction: Direction, names: ScriptNames) =>
       (require('./program/script') as typeof import('./program/script')).script(change, direction, names),
   };
 }
+
+/** Late: Knex needs no more than `run` to change the table, and would read and compile the rest every time. */
+const inspect = () => require('./inspect') as typeof import('./inspect');

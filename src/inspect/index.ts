@@ -1,0 +1,3 @@
+export { planOf } from './plan';
+export { rehearsalOf } from './rehearse';
+export { verificationOf } from './verify';
