@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { Client } from 'pg';
@@ -66,9 +65,10 @@ async function connection(env: Environment) {
 /** The process's own variables go before those of the file. */
 function environment(): Environment {
   const named = process.env['DOTENV_CONFIG_PATH'];
-  if (named && (statSync(named, { throwIfNoEntry: false })?.isDirectory() ?? true))
-    throw new UserError(`DOTENV_CONFIG_PATH is ${named}, and no file is there.`);
-  for (const path of named ? [named] : [join(project, '.env'), '.env']) readEnvFile(path);
+  for (const path of named ? [named] : [join(project, '.env'), '.env']) {
+    if (!readEnvFile(path) && named)
+      throw new UserError(`DOTENV_CONFIG_PATH is ${named}, and no file is there.`);
+  }
   return process.env;
 }
 

@@ -11,11 +11,12 @@ export const project = existsSync(join(above, 'package.json')) ? above : dirname
  * file, so a value is what python-decouple takes it for: all that follows the =, without a pair of quotes around it.
  * (dotenv's own parser would end it at a #, go on to the next line for an open quote, and take \n for a line feed.)
  *
+ * @returns false where there is no such file
  * @throws UserError where the application would not find the name, or the file cannot be read
  */
-export function readEnvFile(path: string): void {
+export function readEnvFile(path: string): boolean {
   // A folder of this name is Python's.
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true) return;
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true) return false;
   const said: Record<string, string> = {};
   for (const [i, line] of linesOf(path).entries()) {
     const [, name, text = ''] = /^\s*((?:export\s+)?[\w.-]+)\s*=\s*(.*?)\s*$/s.exec(line) ?? [];
@@ -28,6 +29,7 @@ export function readEnvFile(path: string): void {
   }
   // Late: where there is no file it would only take time.
   (require('dotenv') as typeof import('dotenv')).populate(process.env, said);
+  return true;
 }
 
 function linesOf(path: string): string[] {
