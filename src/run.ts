@@ -120,13 +120,7 @@ export async function send(
   const ended = (why: string) =>
     new UserError(`${heard.signal}: ended (${why}). Nothing is locked.\n${left}`);
   // INFO is what the program says, whatever client_min_messages is; the rest is the server's, or a trigger's.
-  const onNotice = ({
-    severity,
-    message,
-  }: {
-    severity?: string | undefined;
-    message?: string | undefined;
-  }) => {
+  const onNotice = ({ severity, message }: Record<'severity' | 'message', string | undefined>) => {
     if (severity === 'INFO') report(`${message}`);
   };
   connection.on('notice', onNotice);
@@ -194,6 +188,7 @@ function ownClient({ config, constructor: Client }: KnexClient): KnexClient {
  * server notice within half a minute that we are gone: it would hold Knex's lock until then. (Servers before 9.6
  * and 17 do not know each of the limits.) Gives the statement that undoes this, and tells whether the transaction holds a
  * lock on the table or a part of it: then any other connection would wait for us in vain.
+ * Without parameters: a query that has some leaves a snapshot behind, which a CREATE INDEX CONCURRENTLY waits for.
  */
 function beginBatch(change: Change): string {
   return `

@@ -11,12 +11,13 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
   const table = tableName(change);
   const isUp = direction === 'up';
   const what = [
-    ...(columns.length > 0 ? [`add ${columns.length} columns`] : []),
-    ...(rename ? [`rename ${rename.from} to ${rename.to}`] : []),
-  ].join(', ');
+    columns.length > 0 && `add ${columns.length} columns`,
+    rename && `rename ${rename.from} to ${rename.to}`,
+  ];
   const run = (way: Direction) => `psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f ${names[way]}`;
-  const paragraphs: readonly (readonly [title: string, ...texts: string[]])[] = [
-    ...(isUp && why ? [['Why', why] as const] : []),
+  // A title and its texts.
+  const paragraphs = [
+    isUp && why ? ['Why', why] : [],
     [
       'What',
       isUp
@@ -75,23 +76,21 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
         : `Where Knex has it recorded, it still has, and migrate:latest would do nothing:
         npx knex migrate:down ${knex?.migration ?? 'NAME'} deletes the record.`,
     ],
-    ...(isUp && django
-      ? [['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] as const]
-      : []),
+    isUp && django ? ['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] : [],
     [
       'Contents',
       '1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write; 8. send',
     ],
   ];
   return [
-    `-- ${table}: ${isUp ? what : `take back change ${id}`} (rendered by "npm run script")`,
+    `-- ${table}: ${isUp ? what.filter(Boolean).join(', ') : `take back change ${id}`} (rendered by "npm run script")`,
     ...paragraphs.flatMap(paragraph),
     program(change, direction),
   ].join('\n');
 }
 
-/** A title and its texts as lines of comment; each text starts a line. */
-function paragraph([title, ...texts]: readonly [title: string, ...texts: string[]]): string[] {
+/** As lines of comment; each text starts a line. */
+function paragraph([title = '', ...texts]: readonly string[]): string[] {
   return texts
     .flatMap((text) => text.replace(/\s+/g, ' ').match(/.{1,97}(?= |$)/g) ?? [])
     .map((line, i) => `-- ${(i === 0 ? title : '').padEnd(10)}${line.trim()}`);
