@@ -31,25 +31,25 @@ DO $program$
 -- In patterns {0,1} is for a question mark, which Knex would take for a parameter.
 DECLARE
   declaration CONSTANT pg_catalog.jsonb := $declaration${
-  "id": "0016",
-  "table": "user_profiles",
-  "after": "Run the application's migrations up to 0015 first (or, not in production, npx knex seed:run).",
-  "before": "user_profiles_0016_before",
-  "outgoing": "user_profiles_0016_down_archive",
-  "incoming": "user_profiles_0016_up_archive",
-  "rename": {"from":"backup_codes","name":"mfa_backup_codes","type":"text","where":"mfa_enabled","none":"[]"},
-  "add": [
-    {"name":"failed_login_attempts","type":"integer","not_null":true,"value":"0"},
-    {"name":"account_locked_until","type":"timestamp with time zone","not_null":false},
-    {"name":"password_reset_token","type":"character varying(255)","not_null":false},
-    {"name":"password_reset_token_expires","type":"timestamp with time zone","not_null":false},
-    {"name":"last_password_change","type":"timestamp with time zone","not_null":false},
-    {"name":"email_verification_token","type":"character varying(255)","not_null":false},
-    {"name":"email_verified","type":"boolean","not_null":true,"value":"false"},
-    {"name":"email_verified_at","type":"timestamp with time zone","not_null":false},
-    {"name":"auth_provider","type":"character varying(50)","not_null":false},
-    {"name":"external_id","type":"character varying(255)","not_null":false}
-  ]
+"id":"0016",
+"table":"user_profiles",
+"after":"Run the application's migrations up to 0015 first (or, not in production, npx knex seed:run).",
+"before":"user_profiles_0016_before",
+"outgoing":"user_profiles_0016_down_archive",
+"incoming":"user_profiles_0016_up_archive",
+"rename":{"from":"backup_codes","to":"mfa_backup_codes","type":"text","moveWhere":"mfa_enabled","empty":"[]"},
+"add":[
+  {"name":"failed_login_attempts","type":"integer","notNull":true,"default":"0"},
+  {"name":"account_locked_until","type":"timestamp with time zone","notNull":false},
+  {"name":"password_reset_token","type":"character varying(255)","notNull":false},
+  {"name":"password_reset_token_expires","type":"timestamp with time zone","notNull":false},
+  {"name":"last_password_change","type":"timestamp with time zone","notNull":false},
+  {"name":"email_verification_token","type":"character varying(255)","notNull":false},
+  {"name":"email_verified","type":"boolean","notNull":true,"default":"false"},
+  {"name":"email_verified_at","type":"timestamp with time zone","notNull":false},
+  {"name":"auth_provider","type":"character varying(50)","notNull":false},
+  {"name":"external_id","type":"character varying(255)","notNull":false}
+]
 }$declaration$;
 
   -- What somebody may want to change.
@@ -65,8 +65,8 @@ DECLARE
 
   table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
   from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
-  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'name');
-  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
+  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'empty');
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -369,9 +369,9 @@ BEGIN
               WHERE attrelid IN (target, before.oid, incoming.oid) AND attname = ANY (names)
                 AND NOT attisdropped
               UNION ALL
-              SELECT 0, name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
+              SELECT 0, coalesce(name, "to"), type, "notNull" IS TRUE, NULL, false, "default", NULL, '', NULL
               FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
-                d (name text, type text, not_null boolean, value text)
+                d (name text, "to" text, type text, "notNull" boolean, "default" text)
             ) c (relation, name, type, not_null, null_name, unproved, value, comment, collate_as, special)
               ON relation = r.oid AND name = CASE WHEN col = taker AND role = 'actual' THEN giver ELSE col END
           )

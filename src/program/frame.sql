@@ -17,8 +17,8 @@ DECLARE
 
   table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
   from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
-  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'name');
-  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'none');
+  to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
+  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'empty');
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -303,9 +303,9 @@ BEGIN
               WHERE attrelid IN (target, before.oid, incoming.oid) AND attname = ANY (names)
                 AND NOT attisdropped
               UNION ALL
-              SELECT 0, name, type, coalesce(not_null, false), NULL, false, value, NULL, '', NULL
+              SELECT 0, coalesce(name, "to"), type, "notNull" IS TRUE, NULL, false, "default", NULL, '', NULL
               FROM jsonb_to_recordset((declaration -> 'add') || coalesce(declaration -> 'rename', '[]'))
-                d (name text, type text, not_null boolean, value text)
+                d (name text, "to" text, type text, "notNull" boolean, "default" text)
             ) c (relation, name, type, not_null, null_name, unproved, value, comment, collate_as, special)
               ON relation = r.oid AND name = CASE WHEN col = taker AND role = 'actual' THEN giver ELSE col END
           )

@@ -49,21 +49,12 @@ function declarationOf(change: Change, direction: Direction): string {
     before,
     outgoing: isUp ? upArchive : downArchive,
     incoming: isUp ? downArchive : upArchive,
-    rename: rename && {
-      from: rename.from,
-      name: rename.to,
-      type: rename.type,
-      where: rename.moveWhere,
-      none: rename.empty,
-    },
+    rename,
   };
   const lines = Object.entries(fields).flatMap(([key, value]) =>
-    value === undefined ? [] : [`  "${key}": ${json(value)}`],
+    value === undefined ? [] : [`"${key}":${json(value)}`],
   );
-  const added = columns.map(({ name, type, notNull, default: value }) =>
-    json({ name, type, not_null: notNull, value }),
-  );
-  return `{\n${lines.join(',\n')},\n  "add": [\n    ${added.join(',\n    ')}\n  ]\n}`;
+  return `{\n${lines.join(',\n')},\n"add":[\n  ${columns.map(json).join(',\n  ')}\n]\n}`;
 }
 
 function read(file: string): string {

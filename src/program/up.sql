@@ -4,7 +4,7 @@
         nothing   pg_catalog.text; -- none, in the type of the old name
         from_type pg_catalog.text; -- where both are there
         to_type   pg_catalog.text;
-        move_where CONSTANT pg_catalog.text := declaration #>> '{rename,where}'; -- values move in its rows
+        move_where CONSTANT pg_catalog.text := declaration #>> '{rename,moveWhere}'; -- whose rows take values
 --@ renamed
         IF has_from AND NOT has_to THEN
           giver := from_name;

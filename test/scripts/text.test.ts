@@ -46,7 +46,7 @@ describe.each(['up', 'down'] as const)('the script %s', (direction) => {
     const [, declaration] = text.split('$declaration$');
     for (const [name, shape] of Object.entries(declaredShape)) {
       const [, type = '', notNull, value] = /^(.*?)( NOT NULL)?(?: DEFAULT (.*))?$/.exec(shape) ?? [];
-      const declared = { name, type, not_null: notNull !== undefined, ...(value && { value }) };
+      const declared = { name, type, notNull: notNull !== undefined, ...(value && { default: value }) };
       expect(declaration).toContain(JSON.stringify(declared));
     }
   });
