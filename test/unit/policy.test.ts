@@ -43,7 +43,7 @@ test('what the documents say is what the numbers add up to', () => {
   expect(readme).toContain(
     `each try waits no longer than ${policy.lockBudget / 1000} s in front of the application`,
   );
-  expect(readme).toContain(`gives up on a table that is in use (${policy.deadline / 1000})`);
+  expect(readme).toContain(`gives up on a table in use (${policy.deadline / 1000})`);
   expect(readme).toContain(`a table of more than ${policy.rewriteLimit / 1024 / 1024} MB`);
   const architecture = text('docs/ARCHITECTURE.md');
   expect(architecture).toContain(`one budget of ${policy.lockBudget} ms a try`);
