@@ -117,16 +117,17 @@ DECLARE
   is_work   boolean; -- there is something to do
 
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
-  -- table moved (its comment has the table's oid). closing makes it the owner's alone.
+  -- table moved (its comment has the table's oid). closing makes one with values the owner's alone.
   ours CURSOR (of_name pg_catalog.text) FOR
     SELECT c.oid, s.sql_name, o.is_trusted, format(
-             E';\nCOMMENT ON TABLE %1$s IS %2$L;\nREVOKE ALL ON %1$s FROM PUBLIC%3$s;\n'
-             'ALTER TABLE %1$s OWNER TO %4$I',
+             E';\nCOMMENT ON TABLE %1$s IS %2$L;\n%3$sALTER TABLE %1$s OWNER TO %4$I',
              s.sql_name, format('Kept by change %s of table %s.', declaration ->> 'id', target),
-             (SELECT string_agg(DISTINCT concat(', ', grantee::regrole), '')
+             (SELECT format(E'REVOKE ALL ON %s FROM PUBLIC%s;\n', s.sql_name,
+                            string_agg(DISTINCT concat(', ', grantee::regrole), ''))
               FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl)
               WHERE defaclobjtype = 'r' AND defaclrole = quote_ident(current_user)::regrole
-                AND grantee NOT IN (0, defaclrole, this.owner_oid)), this.owner) AS closing
+                AND grantee NOT IN (0, defaclrole, this.owner_oid)
+              HAVING of_name <> declaration ->> 'before'), this.owner) AS closing
     FROM (SELECT of_name) w (name)
     LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
         SELECT c.relowner = this.owner_oid
@@ -151,8 +152,9 @@ DECLARE
                     coalesce(a.application_name, ''), coalesce(
                       a.state || format(', transaction open for %s s: %s',
                         round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1),
-                        left(split_part(regexp_replace(a.query, '(''|\m\d|\$([^0-9$][^$]*){0,1}\$).*', '...'),
-                                        E'\n', 1), 100)), 'state hidden from this role')) END AS name,
+                        left(split_part(regexp_replace(a.query, '(''|\m\d|(^|;)\s*set\M|\$(\D\w*){0,1}\$).*',
+                                                       '...', 'i'), E'\n', 1), 100)),
+                      'state hidden from this role')) END AS name,
              CASE WHEN l.pid IS NULL THEN format('ROLLBACK PREPARED %L;', x.gid)
                   ELSE format('SELECT pg_terminate_backend(%s);', l.pid) END AS remedy
       FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -206,7 +208,7 @@ BEGIN
       locked    pg_catalog.oid[];
       after_check pg_catalog.text[] := '{}'; -- steps
       doing     pg_catalog.text; -- the statement that is carried out
-      budget    interval := lock_budget; -- what is left of it
+      budget    interval := least(lock_budget, deadlock_timeout * 0.8); -- what is left of it
       failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
@@ -509,7 +511,9 @@ BEGIN
             FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
             JOIN pg_attribute a ON attrelid = i.indrelid AND attnum = i.indkey[at]
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
-            WHERE i.indrelid = target AND i.indisprimary
+            WHERE i.indrelid = target AND i.indisprimary AND NOT EXISTS ( -- or it would go with a column
+              SELECT FROM pg_attribute x WHERE x.attrelid = target AND x.attnum = ANY (i.indkey)
+                AND quote_ident(x.attname) = ANY (dropped))
           ) k (place, name, match, type) HAVING bool_or(place > 0);
 
           -- 4. Refuse, with nothing changed: all at once.
@@ -525,7 +529,8 @@ BEGIN
             SELECT format('%s has a column %I of its own. ALTER TABLE %1$s RENAME COLUMN %2$I TO %I;',
                           attrelid::regclass, attname, attname || '_old')
             FROM pg_attribute
-            WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = ANY (added) AND attislocal
+            WHERE attrelid = ANY (relations) AND attrelid <> target AND attislocal
+              AND attname = ANY (added || taker)
             UNION ALL
             SELECT format('%s belongs to another role than %s. Look into it: where it is of this change, as '
                           'a superuser, or as its owner where that is a member of %I: ALTER TABLE %1$s OWNER '
@@ -538,7 +543,7 @@ BEGIN
         -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
-            SELECT is_argument OR code ~* word AND CASE WHEN is_ours THEN is_untried
+            SELECT is_argument OR is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
                                                         ELSE code ~* its_name END AS is_fatal,
                    format('trigger %1$s on %2$s: ' || CASE WHEN is_argument
                      THEN 'its argument names %3$s, and does not follow the rename'
@@ -550,19 +555,22 @@ BEGIN
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
             CROSS JOIN LATERAL (
               SELECT gone[i], words[i + 4],
-                     CASE gone[i] WHEN from_name THEN words[4] WHEN to_name THEN words[3] END
+                     CASE WHEN gone[i] = giver THEN words[CASE giver WHEN from_name THEN 4 ELSE 3 END] END
               FROM generate_subscripts(gone, 1) i
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows', concat('\minsert\s+into\M[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*, o.*
                      THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
-                '\*\s+from\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1], to_jsonb(t) ->> 'tgoldtable',
-                                                            to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
+                '(\*\s+from|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1],
+                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
               WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
               tgrelid = ANY (relations), tgrelid = ANY (relations) AND arguments ~ word AND other IS NOT NULL,
+              -- What is left out of a log, as in to_jsonb(NEW) - 'name'.
+              tgrelid = ANY (relations) AND other IS NOT NULL
+                AND prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word),
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
                 OR prosrc ~* '\mdistinct\M' -- perhaps of what has changed
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
@@ -572,7 +580,7 @@ BEGIN
               concat('(', words[2], '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
                 ')"{0,1}', words[1])
-            ) is_it (is_ours, is_argument, is_untried, code, its_name)
+            ) is_it (is_ours, is_argument, is_list, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
               AND (g.name <> 'a copy of whole rows' OR NOT is_ours OR is_untried OR code ~* '\m(if|case)\M')
@@ -684,10 +692,10 @@ BEGIN
         END IF;
 
         -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
-        -- Not the other way round: a session keeps a trigger's plans for the shape they were made for.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
           BEGIN
+            DISCARD PLANS; -- of triggers that have fired in this session: they keep NEW.* as it was then
             PERFORM set_config('search_path', path, true);
             EXECUTE probe;
             GET DIAGNOSTICS touched = ROW_COUNT;
@@ -718,7 +726,8 @@ BEGIN
                         JOIN pg_language l ON l.oid = prolang
                         WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                           AND (lanname = 'c'
-                            OR detail ~ ('function ([^ ]*\.){0,1}"{0,1}' || proname || '"{0,1}(\(| near)'))),
+                            OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
+                              regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))),
                        'The write: ', probe, (
                          -- Not the other lines, which may be statements with values.
                          SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
@@ -756,7 +765,8 @@ BEGIN
           IF doing IS NULL THEN
             RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no '
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
-              USING HINT = concat('Add a primary key, or save and clear the values until this is false: ',
+              USING HINT = concat('Add a primary key without these, or save and clear the values until this '
+                                  'is false: ',
                                   steps[i][2]);
           ELSIF dry THEN
             said := said || concat(doing, ';', CASE WHEN steps[i][2] = 'may fail'
@@ -791,7 +801,7 @@ BEGIN
                     'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
                   WHEN SQLSTATE = '42P07'
                   THEN 'An archive is never overwritten: look into it, then rename or drop it. '
-                  WHEN SQLSTATE IN ('0A000', '2BP01', '42601')
+                  WHEN SQLSTATE IN ('0A000', '2BP01', '42601') AND doing !~ '^UPDATE '
                   THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
                   END, 'The statement was: ', doing);
           END;

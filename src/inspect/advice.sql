@@ -164,7 +164,8 @@ FROM pg_constraint k
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
 JOIN declared d ON d.name = a.attname
 CROSS JOIN LATERAL (SELECT pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) e (is_not_null)
-WHERE k.conrelid = $1 AND k.contype = 'c' AND (is_nullable OR NOT is_not_null)
+WHERE (k.conrelid = $1 OR k.conrelid IN (SELECT oid FROM tree) AND k.coninhcount = 0) AND k.contype = 'c'
+  AND (is_nullable OR NOT is_not_null)
   AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
 UNION ALL
 SELECT 'refusal', a.attname, format('type %s refuses NULL, which the application stores: ALTER DOMAIN %1$s DROP NOT NULL;', y.oid::regtype)
@@ -186,11 +187,13 @@ JOIN pg_class c ON c.oid = $1 JOIN pg_class m ON m.relnamespace = c.relnamespace
 WHERE app <> '' AND has_table_privilege(m.oid, 'SELECT') AND query_to_xml(format(
   'SELECT 1 FROM %s WHERE app = %L AND name = %L', m.oid::regclass, app, migration), false, false, '')::text NOT LIKE '%<row%'
 UNION ALL
-SELECT 'hint', new, format('%s is %s, as %s was; the application''s model says %s. All works but saving an empty string. '
-                           'At a quiet hour, as it rewrites the table: ALTER TABLE %s ALTER COLUMN %1$I TYPE %4$s;',
-                           new, atttypid::regtype, old, type, attrelid::regclass)
-FROM rename JOIN pg_attribute ON attrelid = $1 AND attname = new
-WHERE atttypid IN ('json'::regtype, 'jsonb'::regtype) AND atttypid::regtype::text <> type
+SELECT 'hint', new, format('%s is %s, as %s was; the application''s model says %s. %s. At a quiet hour, as it rewrites the table, '
+                           'and without an index on it: ALTER TABLE %s ALTER COLUMN %1$I TYPE %4$s%7$s;',
+                           new, found, old, type, CASE WHEN found ~ '^jsonb{0,1}$' THEN 'All works but saving an empty string'
+                             ELSE 'It may refuse what the application stores' END,
+                           attrelid::regclass, CASE WHEN found ~ '\]$' THEN format(' USING to_json(%I)::%s', new, type) END)
+FROM rename JOIN pg_attribute ON attrelid = $1 AND attname = new CROSS JOIN LATERAL format_type(atttypid, atttypmod) t (found)
+WHERE found NOT IN (type, 'character varying')
 
 UNION ALL -- Knex's own source of migrations records them with .js or .ts, ours without
 SELECT 'record', '', coalesce(substring(query_to_xml(format(

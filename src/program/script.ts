@@ -64,8 +64,10 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       'Keeps',
       isUp
         ? `${before}: the shape before, an empty table, for the way back.${
-            rename ? ` ${upArchive}: values of ${rename.from} that ${rename.to} did not take.` : ''
-          } Both are the table owner's alone.`
+            rename
+              ? ` ${upArchive}: values of ${rename.from} that ${rename.to} did not take, the table owner's alone.`
+              : ''
+          }`
         : `${downArchive}: the values of columns that go, the table owner's alone. They come back when
         the change is made again.`,
     ],

@@ -128,6 +128,25 @@ describe.each<[string, Route]>([
     },
   );
 
+  test.each([
+    [
+      'the NULLs that are filled fire it on the old shape',
+      'ALTER TABLE user_profiles ALTER email_verified DROP NOT NULL; UPDATE user_profiles SET email_verified = NULL',
+      '',
+    ],
+    ['this session has written before', '', "UPDATE user_profiles SET phone = '1' WHERE id = 1"],
+  ])('refused, though the plan of a trigger is kept: %s', async (_name, before, after) => {
+    await here().client.query(`${before}; ${doing('INSERT INTO audit VALUES (NEW.*)')}; ${after}`);
+    expect(await refused()).toContain(tooMany);
+  });
+
+  test('refused: a function whose name is no regular expression', async () => {
+    await here().client.query(`CREATE FUNCTION "audit [v2"() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM NEW.backup_codes; RETURN NEW; END $$;
+      CREATE TRIGGER audit BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE "audit [v2"()`);
+    expect(await refused()).toMatch(/has no field "backup_codes"\nTrigger audit, function audit \[v2\./);
+  });
+
   test('refused: a rule, whose function is named', async () => {
     await here().client.query(`
       CREATE FUNCTION codes(person bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -191,6 +210,17 @@ describe.each<[string, Route]>([
       expect.stringMatching(/a write fails without the change as well: nothing changes/),
     );
     await write();
+  });
+
+  test('a trigger that fails while values come back: the server says why, and nothing is advised that would not help', async () => {
+    const { client } = here();
+    await route.up(here());
+    await client.query("UPDATE user_profiles SET external_id = 'x'");
+    await route.down(here());
+    await client.query(doing('INSERT INTO audit VALUES (NEW.*)'));
+    const said = await refused();
+    expect(said).toContain(tooMany);
+    expect(said).not.toContain('Drop what uses');
   });
 
   test('down: a trigger that reads a column that goes', async () => {

@@ -39,6 +39,18 @@ describe('a child', () => {
     await client.query('UPDATE child SET mfa_backup_codes = NULL');
   });
 
+  test('with a column of its own that has the new name: refused, and plan says so', async () => {
+    const { client, url } = here();
+    await client.query('CREATE TABLE child (mfa_backup_codes text) INHERITS (user_profiles)');
+    const refused = 'child has a column mfa_backup_codes of its own. ALTER TABLE ';
+    await expect(functions.up(here())).rejects.toThrow(refused);
+    const knex = await knexFor(url);
+    const [conflict = ''] = (await plan(knex)).conflicts;
+    await knex.destroy();
+    await client.query(/ALTER TABLE .*;/.exec(conflict)?.[0] ?? '');
+    await functions.up(here());
+  });
+
   test('of another role: refused in words, and plan says so', async () => {
     const { client, admin, name } = here();
     await admin.query(

@@ -91,13 +91,29 @@ describe('no primary key', () => {
     await client.query("UPDATE user_profiles SET external_id = 'x' WHERE user_id = 7");
     const before = await schemaOf(client);
     await expect(functions.down(here())).rejects.toThrow(
-      /^user_profiles is left as it was: .*external_id holds values that would be dropped, and the table has no primary key by which they could come back\nAdd a primary key, or save and clear the values until this is false: SELECT EXISTS .*/,
+      /^user_profiles is left as it was: .*external_id holds values that would be dropped, and the table has no primary key by which they could come back\nAdd a primary key without these, or save and clear the values until this is false: SELECT EXISTS .*/,
     );
     expect(await schemaOf(client)).toEqual(before);
     expect(await valuesOf(client, ['external_id'])).toContainEqual({ user_id: 7, external_id: 'x' });
     // As it says.
     await client.query('ALTER TABLE user_profiles ADD PRIMARY KEY (id)');
     await functions.down(here());
+  });
+
+  test.each([
+    ['a column that goes is in it', '(user_id, external_id)', 10],
+    ['it includes one', '(user_id) INCLUDE (external_id)', 11],
+  ])('as good as none, since it would go, too: %s', async (_name, key, since) => {
+    if (serverVersion < since) return;
+    const { client } = here();
+    await client.query(withoutKey);
+    await functions.up(here());
+    await client.query(
+      `UPDATE user_profiles SET external_id = user_id; ALTER TABLE user_profiles ADD PRIMARY KEY ${key}`,
+    );
+    await expect(functions.down(here())).rejects.toThrow(
+      /no primary key by which they could come back\nAdd a primary key without these/,
+    );
   });
 
   test('two names with values to archive: refused', async () => {

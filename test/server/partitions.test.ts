@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { everythingIn } from '../support/catalog';
-import { databasePerTest, serverVersion } from '../support/database';
+import { connect, databasePerTest, serverVersion } from '../support/database';
 import { functions, type Route, scripts } from '../support/routes';
 
 // Where the table outgrew one machine's patience: native partitions.
@@ -113,3 +114,18 @@ test('where many partitions would be rewritten the wider type stays, and is said
 function oneEach(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `FOR VALUES FROM (${i}) TO (${i + 1})`);
 }
+
+test('a short deadlock_timeout: whoever has read a partition and goes on to the whole is not ended by the server', async () => {
+  const { client, admin, name, url } = here();
+  await partition('RANGE (id)', ['FOR VALUES FROM (0) TO (100)']);
+  await admin.query(`ALTER DATABASE ${name} SET deadlock_timeout = '50ms'`);
+  const application = await connect(url);
+  await application.query('BEGIN; SELECT FROM part_0');
+  const done = functions.up(here());
+  const asked = "SELECT FROM pg_locks WHERE relation = 'part_0'::regclass AND mode = 'AccessExclusiveLock'";
+  while ((await client.query(asked)).rows.length === 0) await sleep(1);
+  await sleep(70);
+  await application.query('SELECT FROM user_profiles');
+  await application.end();
+  await done;
+});

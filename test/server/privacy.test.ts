@@ -212,7 +212,7 @@ test.each([
   ],
   ['in the schema', ['IN SCHEMA public GRANT SELECT ON TABLES TO reader']],
 ])(
-  'whoever makes the change: what he grants by default %s is not granted on the tables beside it',
+  'whoever makes the change: what he grants by default %s is not granted on an archive, but on the shape before',
   async (_where, grants) => {
     const { admin, adminUrl, client, owner, name } = here();
     const reader = `${name}_reader`;
@@ -225,13 +225,18 @@ test.each([
       const grantees = async () => {
         const { rows } = await admin.query(
           `SELECT DISTINCT pg_get_userbyid(x.grantee) AS grantee FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner))) x
-         WHERE relname LIKE 'user_profiles_0016%' AND relkind = 'r'`,
+         WHERE relname LIKE 'user_profiles_0016%archive' AND relkind = 'r'`,
         );
         return rows.map(({ grantee }) => grantee);
       };
       for (const route of [functions, scripts]) {
         output.push(...(await route.up(superuser)));
         expect(await grantees()).toEqual([owner]);
+        // Or a pg_dump by a role that may read every table would stop at it.
+        const { rows } = await admin.query(
+          `SELECT has_table_privilege('${reader}', 'user_profiles_0016_before', 'SELECT') AS reads`,
+        );
+        expect(rows).toEqual([{ reads: true }]);
         await client.query("UPDATE user_profiles SET external_id = 'x'");
         output.push(...(await route.down(superuser)));
         expect(await grantees()).toEqual([owner]);

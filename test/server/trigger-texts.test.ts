@@ -1,7 +1,7 @@
 import { everythingIn } from '../support/catalog';
 import { databasePerTest, serverVersion } from '../support/database';
 import { functions, type Route, scripts } from '../support/routes';
-import { doing, fire, ignoring, refusal } from '../support/triggers';
+import { doing, doingOnce, fire, ignoring, refusal } from '../support/triggers';
 
 // Where the write that is tried (canary.test.ts) cannot tell, the texts of triggers decide.
 const here = databasePerTest('0015');
@@ -42,7 +42,49 @@ describe.each<[string, Route]>([
   });
 
   test.each([
+    ["- 'backup_codes'", "- 'mfa_secret' - 'backup_codes'"],
+    ["- ARRAY['...', 'backup_codes']", "- ARRAY['mfa_secret', 'backup_codes']"],
+    ["- '{..., backup_codes}'", "- '{mfa_secret, backup_codes}'::text[]"],
+  ])('refused: a list of what is left out of a log; with both names it is not: %s', async (_name, list) => {
+    if (serverVersion < 10) return;
+    const { client } = here();
+    const logs = (
+      left: string,
+    ) => `CREATE OR REPLACE FUNCTION log_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN INSERT INTO public.log VALUES (to_jsonb(NEW) ${left}); RETURN NULL; END $$`;
+    await client.query(`CREATE TABLE log (entry jsonb); ${logs(list)};
+      CREATE TRIGGER log_changes AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE log_changes()`);
+    expect(await refused()).toMatch(
+      /trigger log_changes on .* has backup_codes in its text, and may fail or pass over it/,
+    );
+    await client.query(logs(`${list} - 'mfa_backup_codes'`));
+    await route.up(here());
+    await write();
+    const { rows } = await client.query("SELECT FROM log WHERE entry::text LIKE '%A1B2%'");
+    expect(rows).toEqual([]);
+  });
+
+  test('refused: an INSERT trigger that keeps both names in step, as one of them goes', async () => {
+    const { client } = here();
+    await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes text;
+      ${doing('NEW.mfa_backup_codes := NEW.backup_codes::text', fire('BEFORE INSERT ON user_profiles FOR EACH ROW'))}`);
+    expect(await refused()).toMatch(/trigger audit on .* has backup_codes in its text/);
+  });
+
+  test('refused: a copy of a transition table, by TABLE', async () => {
+    if (serverVersion < 10) return;
+    await here().client.query(
+      doingOnce(
+        'INSERT INTO audit TABLE gone',
+        'AFTER DELETE ON user_profiles REFERENCING OLD TABLE AS gone',
+      ),
+    );
+    expect(await refused()).toMatch(/trigger audit on .* has a copy of whole rows in its text/);
+  });
+
+  test.each([
     ['by another way', "PERFORM to_jsonb(NEW) -> 'backup_codes'"],
+    ['in a comment that looks like a list', "NULL; -- 'backup_codes'\n NULL --'backup_codes'\n"],
     ['in a comment', 'NULL; -- was: NEW.backup_codes\n NULL /* NEW.backup_codes */'],
     ['in a string', "RAISE DEBUG 'NEW.backup_codes'"],
   ])('a warning, and the change is made: %s', async (_name, body) => {

@@ -137,6 +137,17 @@ describe('CHECK constraints over what the application stores', () => {
     expect((await verified(`${statement}; ${remedy}`)).asDeclared).toBe(true);
   });
 
+  test('one of a child alone: the same', async () => {
+    const { asDeclared, columns } = await verified(
+      'CREATE TABLE child (CONSTRAINT there CHECK (mfa_backup_codes IS NOT NULL)) INHERITS (user_profiles)',
+    );
+    expect(asDeclared).toBe(false);
+    const [line = ''] = columns.flatMap(({ differs }) => differs);
+    expect(line).toMatch(
+      /^constraint there refuses NULL, .*: ALTER TABLE (public\.)?child DROP CONSTRAINT there;$/,
+    );
+  });
+
   test('any other one: a hint, once', async () => {
     const found = await verified(
       alter(`ADD CONSTRAINT token CHECK (char_length(email_verification_token) <= 100),
@@ -164,8 +175,21 @@ test('it fails where backup_codes is there again', async () => {
   expect(lines.join()).not.toContain('LOCK TABLE');
 });
 
-test('the hint about jsonb goes once the type is text', async () => {
-  expect((await verified(alter('ALTER COLUMN mfa_backup_codes TYPE text'))).hints).toEqual([]);
+test.each([
+  ['jsonb', 'jsonb', 'All works but saving an empty string'],
+  ['character varying(50)', 'varchar(50)', 'It may refuse what the application stores'],
+  ['text[]', "text[] USING '{}'", 'It may refuse what the application stores'],
+])('a hint where the codes are %s: it goes by the statement in it', async (type, to, why) => {
+  const statement = alter(`ALTER COLUMN mfa_backup_codes TYPE ${to}`);
+  const [hint = ''] = (await verified(statement)).hints;
+  expect(hint).toContain(
+    `mfa_backup_codes is ${type}, as backup_codes was; the application's model says text. ${why}. At `,
+  );
+  expect((await verified(`${statement}; ${/ALTER TABLE .*;/.exec(hint)?.[0]}`)).hints).toEqual([]);
+});
+
+test('no hint where a varchar has no limit', async () => {
+  expect((await verified(alter('ALTER COLUMN mfa_backup_codes TYPE varchar'))).hints).toEqual([]);
 });
 
 describe('--role', () => {
