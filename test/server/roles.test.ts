@@ -33,7 +33,7 @@ async function as(suffix: string, attributes = ''): Promise<TestDatabase> {
 const everything = () => everythingIn(here().admin);
 
 describe.each(routes)('%s', (_, route) => {
-  test('an ordinary owner: the side tables are the owner’s alone, also where others get rights by default', async () => {
+  test('an ordinary owner: archives are the owner’s alone, also where others get rights by default', async () => {
     const { client, admin, owner } = here();
     const other = await as('reader');
     await client.query(`ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
@@ -47,11 +47,11 @@ describe.each(routes)('%s', (_, route) => {
       (
         await admin.query(
           `SELECT relname, pg_get_userbyid(relowner) AS owner, ARRAY(SELECT DISTINCT grantee::regrole::text FROM aclexplode(relacl)) AS grantees
-           FROM pg_class WHERE relname LIKE 'user_profiles_0016%' AND relkind = 'r' ORDER BY 1`,
+           FROM pg_class WHERE relname LIKE 'user_profiles_0016%archive' AND relkind = 'r' ORDER BY 1`,
         )
       ).rows;
     const closed = (table: string) => ({ relname: `user_profiles_0016_${table}`, owner, grantees: [owner] });
-    expect(await rights()).toEqual([closed('before'), closed('up_archive')]);
+    expect(await rights()).toEqual([closed('up_archive')]);
     await route.down(here());
     expect(await rights()).toEqual([closed('down_archive')]);
     await expect(other.client.query('SELECT 1 FROM user_profiles_0016_down_archive')).rejects.toThrow(
