@@ -245,7 +245,7 @@ BEGIN
       FOR pass IN 1 .. 2 LOOP DECLARE -- these begin anew in each pass
         look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
-        actual     pg_catalog.record; -- as it is,
+        actual    pg_catalog.record; -- as it is,
         wanted    pg_catalog.record; -- as wanted, without a name where it is to go,
         archived  pg_catalog.record; -- in the archive
         fill      pg_catalog.text; -- what is written where there is no value
@@ -423,9 +423,9 @@ BEGIN
         -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
-            SELECT is_argument OR is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
-                                                        ELSE code ~* its_name END AS is_fatal,
-                   format('trigger %1$s on %2$s: ' || CASE WHEN is_argument
+            SELECT is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
+                                                    ELSE code ~* its_name END AS is_fatal,
+                   format('trigger %1$s on %2$s: ' || CASE WHEN is_list AND arguments ~ word
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
                      END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
@@ -447,10 +447,10 @@ BEGIN
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
-              tgrelid = ANY (relations), tgrelid = ANY (relations) AND arguments ~ word AND other IS NOT NULL,
-              -- What is left out of a log, as in to_jsonb(NEW) - 'name'.
-              tgrelid = ANY (relations) AND other IS NOT NULL
-                AND prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word),
+              tgrelid = ANY (relations),
+              -- A list of what is left out of a log: by arguments, or as in to_jsonb(NEW) - 'name'.
+              tgrelid = ANY (relations) AND other IS NOT NULL AND (arguments ~ word
+                OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)),
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
                 OR prosrc ~* '\mdistinct\M' -- perhaps of what has changed
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
@@ -460,7 +460,7 @@ BEGIN
               concat('(', words[2], '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
                 ')"{0,1}', words[1])
-            ) is_it (is_ours, is_argument, is_list, is_untried, code, its_name)
+            ) is_it (is_ours, is_list, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
               AND (g.name <> 'a copy of whole rows' OR NOT is_ours OR is_untried OR code ~* '\m(if|case)\M')
