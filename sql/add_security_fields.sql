@@ -545,7 +545,8 @@ BEGIN
                      CASE WHEN gone[i] = giver THEN words[CASE giver WHEN from_name THEN 4 ELSE 3 END] END
               FROM generate_subscripts(gone, 1) i
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
-              SELECT 'a copy of whole rows', concat('\minsert\s+into\M[^;]*(',
+              SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
+                concat('\minsert\s+into\M[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*, o.*
                      THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
                 '(\*\s+from|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1],
@@ -570,7 +571,6 @@ BEGIN
             ) is_it (is_ours, is_list, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
-              AND (g.name <> 'a copy of whole rows' OR NOT is_ours OR is_untried OR code ~* '\m(if|case)\M')
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '

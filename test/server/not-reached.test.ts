@@ -43,7 +43,7 @@ describe('what the write that is tried does not reach is told by the texts', () 
   ])('refused: %s', async (_, statements) => {
     await here().client.query(statements);
     expect(await refusal(functions.up(here()))).toMatch(
-      /its function (public\.)?(audit|gone)\(\) has a copy of whole rows in its text/,
+      /its function (public\.)?(audit|gone)\(\) has a copy of whole rows .* in its text/,
     );
   });
 
@@ -59,7 +59,7 @@ describe('what the write that is tried does not reach is told by the texts', () 
       ),
     );
     expect(await refusal(functions.up(here()))).toMatch(
-      /has (a copy of whole rows|backup_codes) in its text/,
+      /has (a copy of whole rows .*|backup_codes) in its text/,
     );
   });
 
@@ -69,7 +69,7 @@ describe('what the write that is tried does not reach is told by the texts', () 
   ])('a warning: one branch %s', async (_, branches) => {
     await here().client.query(doing(branches));
     expect((await functions.up(here())).join()).toMatch(
-      /WARNING.* has a copy of whole rows in its text, and may fail/,
+      /WARNING.* has a copy of whole rows .* in its text, and may fail/,
     );
   });
 
@@ -88,16 +88,20 @@ describe('what the write that is tried does not reach is told by the texts', () 
        ${doing('INSERT INTO child VALUES (NEW.*)', fire('BEFORE INSERT ON user_profiles FOR EACH ROW'), 'NULL')}`,
     ],
     ['whether it has changed', doing('IF NEW.* IS DISTINCT FROM OLD.* THEN NULL; END IF')],
-    [
-      'with a table as wide by now',
-      `${doing('INSERT INTO audit SELECT NEW.*', fire('AFTER UPDATE ON user_profiles FOR EACH ROW'))};
-      ALTER TABLE audit ADD a int, ADD b timestamptz, ADD c text, ADD d timestamptz, ADD e timestamptz, ADD f timestamptz, ADD g text, ADD h text`,
-    ],
   ])('not refused: %s', async (_, statements) => {
     const { client } = here();
     await client.query(statements);
     expect((await functions.up(here())).filter((line) => /WARNING|refused/.test(line))).toEqual([]);
   });
+});
+
+test('a table as wide by now: a warning of open sessions', async () => {
+  await here().client.query(`${doing('INSERT INTO audit SELECT NEW.*', fire('AFTER UPDATE ON user_profiles FOR EACH ROW'))};
+    ALTER TABLE audit ADD a int, ADD b timestamptz, ADD c text, ADD d timestamptz, ADD e timestamptz, ADD f timestamptz, ADD g text, ADD h text`);
+  const warnings = (await functions.up(here())).filter((line) => /WARNING|refused/.test(line));
+  expect(warnings).toEqual([
+    expect.stringMatching(/\(open sessions keep the old columns until its CREATE OR REPLACE\)/),
+  ]);
 });
 
 test('an argument that names a column which goes, and is not renamed: a warning', async () => {
