@@ -1,4 +1,4 @@
--- user_profiles: take back change 0016 (rendered by "npm run script")
+-- user_profiles: take back change 0016
 -- What      Brings the table back to the shape that add_security_fields.sql or Knex found. Columns that were
 --           there stay, with their values. Without user_profiles_0016_before it changes nothing. An
 --           application that needs the new columns fails again.
@@ -6,7 +6,7 @@
 --           One statement, safe to repeat. All or nothing, but for NULLs of a large table, filled before
 --           (with their triggers). psql ends with 0 when it is done, with 3 when it was refused or gave up.
 -- Try       -c BEGIN -c "SET LOCAL table_change.dry = 'on'" before -f, -c ROLLBACK behind it (psql 9.6 or
---           later): it prints what it would send, locks and changes nothing, on a standby too. Without the
+--           later): it prints what it would send, and locks as a reader does, on a standby too. Without the
 --           SET: it does all, with all locks, and takes it back.
 -- Again     psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
 -- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser:
@@ -325,8 +325,8 @@ BEGIN
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
-          RAISE INFO '%: nothing to take back: there is no table %. It has been taken back already, or the '
-            'columns were not added by this change', table_name, before.sql_name;
+          said := ARRAY[format('%s: nothing to take back: there is no table %s. It has been taken back '
+            'already, or the columns were not added by this change', table_name, before.sql_name)];
           EXIT; -- of both passes
         END IF;
         IF has_to AND ARRAY( -- it had the old name alone
@@ -656,12 +656,17 @@ BEGIN
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
             OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF pass = 1 AND steps <> '{}' THEN
-          IF fills <> '{}' AND batches IS NULL AND alone AND this.is_open AND NOT (dry OR on_citus)
-            AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+          IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND version_num >= 110000) AND this.is_open
+            AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+            filled := 0;
+            IF dry THEN
+              RAISE INFO '%; -- % rows at a time, before the lock', fill_by || with_null, batch;
+              batches := '{}';
+              CONTINUE tries;
+            END IF;
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
               this.sql_name, with_null, batch) INTO batches;
-            filled := 0;
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
@@ -763,7 +768,7 @@ BEGIN
             CONTINUE WHEN NOT applies;
           END IF;
           IF doing IS NULL THEN
-            RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no '
+            RAISE EXCEPTION '% is left as it was: values would be dropped with %, and the table has no '
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
               USING HINT = concat('Add a primary key without these, or save and clear the values until this '
                                   'is false: ',
@@ -819,7 +824,7 @@ BEGIN
             ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
-        WHEN in_block AND NOT dry THEN ARRAY[
+        WHEN in_block AND is_work AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours, nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
         OPEN holders; FETCH holders INTO held_by, remedy, is_vacuum; CLOSE holders;

@@ -5,8 +5,8 @@
 --@ renamed
         -- Without the shape before nothing is ours to take back.
         IF before.oid IS NULL THEN
-          RAISE INFO '%: nothing to take back: there is no table %. It has been taken back already, or the '
-            'columns were not added by this change', table_name, before.sql_name;
+          said := ARRAY[format('%s: nothing to take back: there is no table %s. It has been taken back '
+            'already, or the columns were not added by this change', table_name, before.sql_name)];
           EXIT; -- of both passes
         END IF;
         IF has_to AND ARRAY( -- it had the old name alone

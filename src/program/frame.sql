@@ -518,12 +518,17 @@ BEGIN
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
             OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF pass = 1 AND steps <> '{}' THEN
-          IF fills <> '{}' AND batches IS NULL AND alone AND this.is_open AND NOT (dry OR on_citus)
-            AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+          IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND version_num >= 110000) AND this.is_open
+            AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+            filled := 0;
+            IF dry THEN
+              RAISE INFO '%; -- % rows at a time, before the lock', fill_by || with_null, batch;
+              batches := '{}';
+              CONTINUE tries;
+            END IF;
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
               'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
               this.sql_name, with_null, batch) INTO batches;
-            filled := 0;
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
@@ -626,7 +631,7 @@ BEGIN
             CONTINUE WHEN NOT applies;
           END IF;
           IF doing IS NULL THEN
-            RAISE EXCEPTION '% is left as it was: % holds values that would be dropped, and the table has no '
+            RAISE EXCEPTION '% is left as it was: values would be dropped with %, and the table has no '
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
               USING HINT = concat('Add a primary key without these, or save and clear the values until this '
                                   'is false: ',
@@ -679,7 +684,7 @@ BEGIN
             ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
-        WHEN in_block AND NOT dry THEN ARRAY[
+        WHEN in_block AND is_work AND NOT dry THEN ARRAY[
           format('%s: in a transaction of yours, nothing is there before its COMMIT', table_name)] END;
       IF dry AND is_work THEN
         OPEN holders; FETCH holders INTO held_by, remedy, is_vacuum; CLOSE holders;

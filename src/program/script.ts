@@ -40,7 +40,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     [
       'Try',
       `-c BEGIN -c "SET LOCAL table_change.dry = 'on'" before -f, -c ROLLBACK behind it (psql 9.6 or later): it prints
-      what it would send, locks and changes nothing, on a standby too. Without the SET: it does all, with all locks, and
+      what it would send, and locks as a reader does, on a standby too. Without the SET: it does all, with all locks, and
       takes it back.`,
     ],
     isUp ? ['Take back', run('down')] : ['Again', run('up')],
@@ -85,7 +85,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     ],
   ];
   return [
-    `-- ${table}: ${isUp ? what.filter(Boolean).join(', ') : `take back change ${id}`} (rendered by "npm run script")`,
+    `-- ${table}: ${isUp ? `${what.filter(Boolean).join(', ')} (change ${id})` : `take back change ${id}`}`,
     ...paragraphs.flatMap(paragraph),
     program(change, direction),
   ].join('\n');

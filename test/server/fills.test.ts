@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { tableChange } from '../../src/table-change';
 import { loadProfiles } from '../fire/profiles';
 import { connect, databasePerTest, serverVersion } from '../support/database';
+import { knexFor } from '../support/knex';
 import { migrate } from '../support/routes';
 
 // NULLs where none may be: many of them are filled before the lock of the change.
@@ -27,6 +28,17 @@ test.each(['up()', 'script'])('many, in batches: %s', async (route) => {
   expect(said).toContainEqual(expect.stringMatching(new RegExp(fill)));
   const { rowCount } = await client.query("SELECT FROM user_profiles WHERE phone = 'none'");
   expect(rowCount).toBeGreaterThan(people - 21);
+});
+
+test('plan says that they are filled before the lock', async () => {
+  await loadProfiles(here().client, people);
+  const knex = await knexFor(here().url);
+  const { steps } = await filling.plan(knex);
+  await knex.destroy();
+  const fill = steps.findIndex((step) => step.startsWith('UPDATE '));
+  const lock = steps.findIndex((step) => step.startsWith('LOCK '));
+  expect(fill < lock).toBe(serverVersion >= 11);
+  expect(steps[fill]).toMatch(serverVersion < 11 ? /;$/ : /; -- 2000 rows at a time, before the lock$/);
 });
 
 test('one that somebody holds is waited for, without the lock, and they are named', async () => {
