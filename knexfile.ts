@@ -51,7 +51,7 @@ async function connection(env: Environment) {
   const client = new Client(embedded);
   await client.connect();
   const { rows } = await client.query(
-    "SELECT count(*)::int AS tables FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_'",
+    "SELECT count(*)::int AS tables FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^knex_|_(before|archive)$'",
   );
   await client.end();
   const [{ tables }] = rows;
