@@ -78,8 +78,8 @@ DECLARE
   deadlock_timeout CONSTANT interval := pg_catalog.current_setting('deadlock_timeout')::interval;
   version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
   in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
-  -- In a transaction of its own, as far as can be told, on a server where it may COMMIT.
-  alone CONSTANT boolean := NOT in_block AND version_num OPERATOR(pg_catalog.>=) 110000;
+  may_commit CONSTANT boolean := version_num OPERATOR(pg_catalog.>=) 110000;
+  alone CONSTANT boolean := may_commit AND NOT in_block; -- in its transaction, as far as can be told
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
 
@@ -112,9 +112,9 @@ DECLARE
   touched   bigint;
   applies   boolean;
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
-  broken    pg_catalog.text[]; -- how the write failed that was tried on the new shape, and where
+  broken    pg_catalog.text[]; -- how the write failed on the new shape: SQLSTATE, message, where
   failed    pg_catalog.text[]; -- how this one did
-  is_known  boolean := false; -- it fails without the change as well
+  is_known  boolean := false; -- it fails without the change as well, or cannot be tried: the texts decide
   is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
 
@@ -486,10 +486,13 @@ BEGIN
           ) k (place, name, match, type) HAVING bool_or(place > 0);
 
           -- 4. Refuse, with nothing changed: all at once.
-          IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
-            conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
-              'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name,
-              from_name);
+          IF before.oid IS NOT NULL AND has_from THEN
+            conflicts := conflicts || format(CASE WHEN has_to
+              THEN 'there is a column %2$s again beside %3$s. Where it is of no more use: ALTER TABLE %4$s '
+                'DROP COLUMN %2$I;'
+              ELSE '%1$s is there, and so is %2$s: the change was taken back by hand. Look into it, and '
+                'where it is of no more use: DROP TABLE %1$s;' END,
+              before.sql_name, from_name, to_name, this.sql_name);
           -- Values move only where none can fail to convert, there and back, and all can be read there.
           ELSIF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
             WHEN to_type IN ('text', 'character varying')
@@ -547,10 +550,10 @@ BEGIN
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
                 concat('\minsert\s+into\M[^;]*(',
-                CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*, o.*
-                     THEN '(select|values\s*\(|,)\s*\({0,1}\w+\){0,1}\s*\.\s*\*|' END,
-                '(\*\s+from|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1],
-                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), NULL
+                CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*
+                     THEN '(select|values\s*\(|,)\s*\({0,1}(new|old)\){0,1}\s*\.\s*\*|' END,
+                '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1],
+                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), words[4]
               WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
@@ -559,8 +562,9 @@ BEGIN
               -- A list of what is left out of a log: by arguments, or as in to_jsonb(NEW) - 'name'.
               tgrelid = ANY (relations) AND other IS NOT NULL AND (arguments ~ word
                 OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)),
-              tgtype & 16 = 0 OR tgqual IS NOT NULL OR NOT this.has_rows -- 16: on UPDATE
-                OR prosrc ~* '\mdistinct\M' -- perhaps of what has changed
+              tgtype & 16 = 0 OR tgqual IS NOT NULL OR is_known OR NOT this.has_rows -- 16: on UPDATE
+                -- Perhaps of what has changed; or it tells nobody.
+                OR prosrc ~* '\m(distinct|exception\s+when)\M'
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
               -- Without comments and strings.
               regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g'),
@@ -629,7 +633,7 @@ BEGIN
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
             OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF pass = 1 AND steps <> '{}' THEN
-          IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND version_num >= 110000) AND this.is_open
+          IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND may_commit) AND this.is_open
             AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             filled := 0;
             IF dry THEN
@@ -671,8 +675,10 @@ BEGIN
         END IF;
 
         -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
+        -- Where it fails on both, or cannot be tried, the texts decide, in one more.
         IF NOT (dry OR on_citus OR is_known)
           AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
+          doing := probe;
           BEGIN
             DISCARD PLANS; -- of triggers that have fired in this session: they keep NEW.* as it was then
             PERFORM set_config('search_path', path, true);
@@ -682,44 +688,42 @@ BEGIN
             IF touched = 0 AND this.has_rows AND pass = 1 AND tries < 3 THEN
               RAISE lock_not_available; -- the row has just been changed: once more
             ELSIF touched = 0 AND this.has_rows AND pass = 2 THEN
-              RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
-                'none', table_name;
+              RAISE SQLSTATE 'TC002';
             END IF;
-            RAISE SQLSTATE 'TC000'; -- it works, and is undone
+            RAISE SQLSTATE 'TC003'; -- it works, and is undone
           EXCEPTION
-            WHEN SQLSTATE 'TC000' THEN failed := NULL;
+            WHEN SQLSTATE 'TC003' THEN failed := NULL;
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
             WHEN OTHERS OR assert_failure THEN
               GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = COLUMN_NAME;
-              -- A NULL of before, under a NOT NULL that is NOT VALID, is no failure of the change.
-              failed := CASE WHEN SQLSTATE <> '23502' OR NOT EXISTS (
+              IF SQLSTATE = 'TC002' OR SQLSTATE = '23502' AND EXISTS ( -- a NULL under a NOT NULL NOT VALID
                 SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
                 WHERE conrelid = ANY (relations) AND contype = 'n' AND NOT convalidated AND attname = line)
-              THEN ARRAY[
-                CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)', SQLSTATE)
-                     ELSE SQLERRM END, -- of these the server's own words may show the value
-                concat((SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), ''
-                                          ORDER BY tgname)
-                        FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
-                        JOIN pg_language l ON l.oid = prolang
-                        WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                          AND (lanname = 'c'
-                            OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
-                              regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))),
-                       'The write: ', probe, (
-                         -- Not the other lines, which may be statements with values.
-                         SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
-                         WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))]
-              END;
-              IF failed IS NULL THEN
-                RAISE INFO 'WARNING: %: no write could be tried: a NULL is in the row', table_name;
+              THEN
+                RAISE INFO 'WARNING: %: no write could be tried: %', table_name, CASE SQLSTATE WHEN '23502'
+                  THEN 'a NULL is in the row' ELSE 'a trigger keeps the row as it is, or there is none' END;
+                is_known := true;
+                RAISE SQLSTATE 'TC001';
               END IF;
+              failed := ARRAY[SQLSTATE,
+                -- The server's own words may show a value, and so may all but these lines of the context.
+                CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)',
+                  concat_ws(' ', SQLSTATE, nullif(line, ''))) ELSE SQLERRM END,
+                concat((
+                  SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), '' ORDER BY tgname)
+                  FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
+                  WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+                    AND (lanname = 'c' OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
+                      regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))
+                ), 'The write: ', probe, (
+                  SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
+                  WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
           END;
           IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
             RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
               CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
-              broken[1] USING DETAIL = broken[2], HINT = concat('Make the trigger work with both shapes, as '
+              broken[2] USING DETAIL = broken[3], HINT = concat('Make the trigger work with both shapes, as '
                 'by to_jsonb(NEW), and run this again; or add the columns to its table, run this again, and '
                 'CREATE OR REPLACE its function: open sessions keep the old columns of NEW.*; or ',
                 knowingly);
@@ -728,8 +732,9 @@ BEGIN
           is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
           IF is_known THEN
             RAISE INFO 'WARNING: %: a write fails %: %', table_name, CASE WHEN ignore_dependents
-              THEN 'from now on' ELSE 'without the change as well' END, array_to_string(broken, '. ');
-          ELSIF broken IS NOT NULL THEN
+              THEN 'from now on' ELSE 'without the change as well' END, array_to_string(broken[2:3], '. ');
+          END IF;
+          IF broken IS NOT NULL AND NOT ignore_dependents THEN
             RAISE SQLSTATE 'TC001'; -- undo all
           END IF;
         END IF;

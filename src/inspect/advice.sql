@@ -71,15 +71,18 @@ WHERE $5 ~ 'ADD COLUMN [^\n]* DEFAULT|ALTER COLUMN [^\n]* TYPE '
 UNION ALL -- nothing in the data tells a value that is spent from one that has not moved yet
 SELECT 'warning', old, format(CASE WHEN moves THEN '%s people''s %I would move into %I and work again; where they were spent or '
          'replaced, clear them before%s: UPDATE %s SET %2$I = %6$s %7$s;'
-       ELSE '%s people''s %I would go into the archive, as %I holds none, but is not NULL; where they were not spent, have them '
-         'move%s: ALTER TABLE %s ALTER COLUMN %3$I DROP NOT NULL; UPDATE %5$s SET %3$I = NULL %7$s;' END, n, old, new,
+       ELSE '%s people''s %I would go into the archive, as %I holds ' || why || ', have them move%s: '
+         'ALTER TABLE %s ALTER COLUMN %3$I DROP NOT NULL; UPDATE %5$s SET %3$I = NULL %7$s;' END, n, old, new,
          CASE WHEN row_security_active($1) THEN ', as a role from which row-level security hides nothing' END,
          $1::regclass, split_part(condition, '::pg_catalog.text <> ', 2), condition)
 FROM rename JOIN pg_attribute f ON f.attrelid = $1 AND f.attname = flag AND f.atttypid = 'bool'::regtype
 JOIN regexp_split_to_table($5, '\n') step ON position(format(' SET %I = %I::', new, old) IN step) > 0
-CROSS JOIN (VALUES (true, '%I IS NULL'), (false, '%I::text IN ('''', ''[]'', ''{}'')')) is_none (moves, format)
+CROSS JOIN (VALUES (true, '%I IS NULL', ''),
+  (false, '%I::text IN ('''', ''[]'', ''{}'')', 'none, but is not NULL; where they were not spent'),
+  (false, '%1$I::text NOT IN ('''', ''[]'', ''{}'') AND %1$I::text <> %2$I::text', 'others; where the old ones are the fresher')
+) is_none (moves, format, why)
 CROSS JOIN LATERAL replace(split_part(substring(step FROM position(format('WHERE %I IS NULL', new) IN step)), ' /*', 1),
-                           format('%I IS NULL', new), format(is_none.format, new)) w (condition)
+                           format('%I IS NULL', new), format(is_none.format, new, old)) w (condition)
 CROSS JOIN LATERAL (SELECT CASE WHEN row_security_active($1) THEN 'an unknown number of'
   WHEN has_table_privilege($1, 'SELECT') THEN substring(query_to_xml(format(
     'SELECT count(*) AS n FROM %s %s', $1::regclass, condition), false, false, '')::text FROM '<n>(\d+)') END) c (n)
@@ -117,6 +120,12 @@ FROM gone g CROSS JOIN LATERAL (
 JOIN pg_proc p ON p.prosrc ~* word.name AND NOT coalesce(regexp_replace(p.prosrc, word.name, '', 'gi') ~* word.other, false)
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
 WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+UNION ALL -- by name, as temporal_tables and jsonb_populate_record() do
+SELECT DISTINCT 'warning', g.name, format('%s has a column %I as well: where trigger %I writes rows to it by name, rename it there in '
+                                          'the same moment, or it stays empty from then on', c.oid::regclass, g.name, tgname)
+FROM gone g JOIN pg_trigger ON tgrelid = $1 AND NOT tgisinternal JOIN pg_proc p ON p.oid = tgfoid
+JOIN pg_attribute a ON a.attname = g.name AND NOT attisdropped JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
+WHERE c.oid NOT IN (SELECT oid FROM tree) AND position(c.relname::text IN concat(p.prosrc, ' ', encode(tgargs, 'escape'))) > 0
 UNION ALL -- pglogical has names; and its senders go on with the old list until ANALYZE makes them read the table's again
 SELECT 'warning', g.old, CASE WHEN has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
   THEN format('column %I leaves the stream of pglogical''s replication set ', g.old) || substring(query_to_xml(format(

@@ -54,10 +54,13 @@
             fills := fills || format('%1$I = coalesce(%1$I, %2$s)', actual.name, fill);
             with_null := concat(with_null || ' OR ', quote_ident(actual.name), ' IS NULL');
 --@ refused
-          IF before.oid IS NOT NULL AND giver IS NOT NULL THEN
-            conflicts := conflicts || format('%1$s is there, and so is %2$s: the change was taken back by '
-              'hand. Look into it, and where it is of no more use: DROP TABLE %1$s;', before.sql_name,
-              from_name);
+          IF before.oid IS NOT NULL AND has_from THEN
+            conflicts := conflicts || format(CASE WHEN has_to
+              THEN 'there is a column %2$s again beside %3$s. Where it is of no more use: ALTER TABLE %4$s '
+                'DROP COLUMN %2$I;'
+              ELSE '%1$s is there, and so is %2$s: the change was taken back by hand. Look into it, and '
+                'where it is of no more use: DROP TABLE %1$s;' END,
+              before.sql_name, from_name, to_name, this.sql_name);
           -- Values move only where none can fail to convert, there and back, and all can be read there.
           ELSIF from_type !~ (CASE WHEN from_type = to_type THEN '^(text|json|character varying)|\]$'
             WHEN to_type IN ('text', 'character varying')

@@ -160,6 +160,20 @@ test('plan warns of a function that reads the column, and not of one that has bo
   expect(await functions.up(here())).not.toContainEqual(expect.stringContaining('WARNING'));
 });
 
+test('a history that gets the rows by name, as temporal_tables does', async () => {
+  await here().client.query(`CREATE TABLE history (LIKE user_profiles);
+    CREATE FUNCTION versioning() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      EXECUTE format('INSERT INTO %s SELECT * FROM jsonb_populate_record(NULL::%1$s, $1)', TG_ARGV[0]) USING to_jsonb(OLD); RETURN NEW; END $$;
+    CREATE TRIGGER versioning BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE versioning('history')`);
+  expect(await warnings()).toEqual([
+    expect.stringMatching(
+      /^(public\.)?history has a column backup_codes as well: where trigger versioning writes rows to it by name, rename /,
+    ),
+  ]);
+  await here().client.query('ALTER TABLE history RENAME backup_codes TO mfa_backup_codes');
+  expect(await warnings()).toEqual([]);
+});
+
 test("... nor of the server's own functions, and symbols that are called like the column", async () => {
   const { client, admin } = here();
   await client.query('ALTER TABLE user_profiles ADD drandom text');

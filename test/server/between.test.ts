@@ -45,6 +45,21 @@ test('the old name made again by hand beside the new one: refused, and not the n
   expect(await everything()).toEqual(before);
 });
 
+test('the old name made again by hand as a copy, and the change once more: no spent code works again', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await functions.up(here());
+  await client.query(`ALTER TABLE user_profiles ADD backup_codes jsonb; UPDATE user_profiles SET backup_codes = mfa_backup_codes;
+    UPDATE user_profiles SET mfa_backup_codes = NULL`);
+  const said = await functions.up(here()).catch(({ message }: Error) => message);
+  expect(said).toContain('there is a column backup_codes again beside mfa_backup_codes');
+  await client.query(/ALTER TABLE .*;/.exec(String(said))?.[0] ?? '');
+  await functions.up(here());
+  expect((await client.query('SELECT FROM user_profiles WHERE mfa_backup_codes IS NOT NULL')).rows).toEqual(
+    [],
+  );
+});
+
 test('an archive of which nothing is left goes, though one of its columns is there again already', async () => {
   const { client } = here();
   await loadState(client, '0015');
@@ -57,15 +72,14 @@ test('an archive of which nothing is left goes, though one of its columns is the
   expect(rows).toEqual([{ auth_provider: 'ldap' }]);
 });
 
-test('the old name again by hand, and wider: what went into the archive comes back, and it stays wide', async () => {
+test('an archive that was made wider by hand: what is in it comes back, and the column stays wide', async () => {
   const { client } = here();
   await loadState(client, '0015');
   await client.query(`ALTER TABLE user_profiles ALTER backup_codes TYPE varchar(100);
-    ALTER TABLE user_profiles ADD mfa_backup_codes text`);
+    ALTER TABLE user_profiles ADD mfa_backup_codes text; UPDATE user_profiles SET mfa_backup_codes = '["B"]' WHERE id = 2`);
   await functions.up(here());
-  await client.query(`ALTER TABLE user_profiles ADD backup_codes text;
-    UPDATE user_profiles SET backup_codes = rpad('["A"]', 150) WHERE id = 2`);
-  await functions.up(here());
+  await client.query(`ALTER TABLE user_profiles_0016_up_archive ALTER backup_codes TYPE text;
+    UPDATE user_profiles_0016_up_archive SET backup_codes = rpad('["A"]', 150) WHERE id = 2`);
   await functions.down(here());
   const { rows } = await client.query('SELECT backup_codes FROM user_profiles WHERE id = 2');
   expect(rows).toEqual([{ backup_codes: '["A"]'.padEnd(150) }]);

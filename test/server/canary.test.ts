@@ -90,7 +90,7 @@ const breaking: [name: string, statements: string, words: string | RegExp, since
      CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
        BEGIN INSERT INTO audit SELECT (jsonb_populate_record(NULL::audit, to_jsonb(NEW))).*; RETURN NULL; END $$;
      ${eachRow}`,
-    'a value is refused (23502)',
+    'a value is refused (23502 backup_codes)',
   ],
 ];
 
@@ -195,13 +195,29 @@ describe.each<[string, Route]>([
   });
 
   test('a write that fails without the change as well: a warning, and the change is made', async () => {
-    await here().client.query(doing('INSERT INTO nowhere VALUES (NEW.*)'));
+    await here().client.query(doing('PERFORM FROM nowhere'));
     expect(await route.up(here())).toContainEqual(
       expect.stringMatching(
         /user_profiles: a write fails without the change as well: relation "nowhere" does not exist\. Trigger audit, function audit\. The write: UPDATE /,
       ),
     );
     await here().client.query('SELECT external_id FROM user_profiles');
+  });
+
+  test.each([
+    [
+      'it fails for another reason',
+      doing(`PERFORM current_setting('app.user_id'); INSERT INTO audit VALUES (NEW.*)`),
+    ],
+    [
+      'it is kept back',
+      `${doing('INSERT INTO audit VALUES (NEW.*)')};
+       CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+       CREATE TRIGGER a_first BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE keep()`,
+    ],
+  ])('the write that is tried cannot tell, and the texts decide: %s', async (_name, statements) => {
+    await here().client.query(statements);
+    expect(await refused()).toMatch(/trigger audit on .* has a copy of whole rows .* in its text/);
   });
 
   test('a trigger that lets no write through that changes nothing: the same', async () => {

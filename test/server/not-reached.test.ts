@@ -40,6 +40,19 @@ describe('what the write that is tried does not reach is told by the texts', () 
          INSERT INTO audit SELECT * FROM user_profiles WHERE user_id = OLD.id; RETURN OLD; END $$;
        CREATE TRIGGER gone BEFORE DELETE ON auth_user FOR EACH ROW EXECUTE PROCEDURE gone()`,
     ],
+    [
+      'one that adds a column',
+      `CREATE TABLE trash (LIKE user_profiles); ALTER TABLE trash ADD at timestamptz;
+       CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         INSERT INTO trash SELECT p.*, now() FROM user_profiles p WHERE p.user_id = OLD.id; RETURN OLD; END $$;
+       CREATE TRIGGER gone BEFORE DELETE ON auth_user FOR EACH ROW EXECUTE PROCEDURE gone()`,
+    ],
+    [
+      'errors that nobody is told',
+      doing(
+        `BEGIN INSERT INTO audit VALUES (NEW.*); EXCEPTION WHEN OTHERS THEN RAISE WARNING 'not audited'; END`,
+      ),
+    ],
   ])('refused: %s', async (_, statements) => {
     await here().client.query(statements);
     expect(await refusal(functions.up(here()))).toMatch(
@@ -88,6 +101,26 @@ describe('what the write that is tried does not reach is told by the texts', () 
        ${doing('INSERT INTO child VALUES (NEW.*)', fire('BEFORE INSERT ON user_profiles FOR EACH ROW'), 'NULL')}`,
     ],
     ['whether it has changed', doing('IF NEW.* IS DISTINCT FROM OLD.* THEN NULL; END IF')],
+    [
+      'a row of the type of the log itself, as the most copied audit trigger has it',
+      `CREATE TABLE logged (operation text, entry jsonb);
+       CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
+       DECLARE audit_row public.logged := ROW(TG_OP, to_jsonb(NEW)); BEGIN
+         IF NOT TG_OP IS DISTINCT FROM 'UPDATE' THEN INSERT INTO public.logged VALUES (audit_row.*); END IF; RETURN NULL; END $$;
+       ${fire('AFTER UPDATE ON user_profiles FOR EACH ROW')}`,
+    ],
+    [
+      'rows of another table',
+      `CREATE TABLE defaults (kind text); CREATE TABLE settings (person bigint, kind text);
+       ${doing('INSERT INTO settings SELECT NEW.id, d.* FROM defaults d', fire('AFTER INSERT ON user_profiles FOR EACH ROW'))}`,
+    ],
+    [
+      'a copy in a function that has the new name, too',
+      doing(
+        'INSERT INTO audit SELECT OLD.* /* wide enough for mfa_backup_codes, external_id, ... */',
+        fire('AFTER DELETE ON user_profiles FOR EACH ROW'),
+      ),
+    ],
   ])('not refused: %s', async (_, statements) => {
     const { client } = here();
     await client.query(statements);
@@ -160,6 +193,6 @@ test('a NULL that meets the NOT NULL of the change: refused', async () => {
   await client.query(`ALTER TABLE user_profiles ALTER email_verified DROP NOT NULL;
     ${doing("NEW.email_verified := NEW.email_verification_token = ''", fire('BEFORE UPDATE ON user_profiles FOR EACH ROW'), 'NEW')}`);
   expect(await refusal(functions.up(here()))).toContain(
-    'a write that works would fail from then on: a value is refused (23502)',
+    'a write that works would fail from then on: a value is refused (23502 email_verified)',
   );
 });
