@@ -105,7 +105,8 @@ describe('what the write that is tried does not reach is told by the texts', () 
       'a row of the type of the log itself, as the most copied audit trigger has it',
       `CREATE TABLE logged (operation text, entry jsonb);
        CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
-       DECLARE audit_row public.logged := ROW(TG_OP, to_jsonb(NEW)); BEGIN
+       DECLARE audit_row public.logged; BEGIN
+         audit_row := ROW(TG_OP, to_jsonb(NEW));
          IF NOT TG_OP IS DISTINCT FROM 'UPDATE' THEN INSERT INTO public.logged VALUES (audit_row.*); END IF; RETURN NULL; END $$;
        ${fire('AFTER UPDATE ON user_profiles FOR EACH ROW')}`,
     ],
@@ -178,13 +179,9 @@ describe('on the old shape a write fails as well', () => {
   test('or a trigger keeps the row as it is: refused, and not tried for ever', async () => {
     await here().client.query(`${doing('INSERT INTO audit VALUES (NEW.*)')};
       CREATE TRIGGER as_it_is BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE suppress_redundant_updates_trigger()`);
-    // Up to 11 the row is kept in the new shape as well.
-    if (serverVersion >= 12)
-      expect(await refusal(functions.up(here()))).toContain(`from then on: ${tooMany}`);
-    else
-      expect((await functions.up(here())).join()).toContain(
-        'no write could be tried: a trigger keeps the row as it is',
-      );
+    // Up to 11 the row is kept in the new shape as well, and the text decides.
+    const words = serverVersion >= 12 ? `from then on: ${tooMany}` : 'a copy of whole rows';
+    expect(await refusal(functions.up(here()))).toContain(words);
   });
 });
 
