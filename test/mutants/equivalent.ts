@@ -13,6 +13,18 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     reason: 'It looks again with a new plan: slower, behind the lock, and to the same end.',
   },
   {
+    line: 'SET LOCAL synchronous_commit = local; -- a slow standby is waited for at the end, without the lock',
+    mutated: 'NULL; -- a slow standby is waited for at the end, without the lock',
+    reason:
+      'It waits for the standby behind the lock: a server of its own is needed to see it (test/fire/standby).',
+  },
+  {
+    line: 'after_alter := after_alter || CASE WHEN NOT wanted.not_null AND cardinality(relations) > 1 THEN (',
+    mutated:
+      'after_alter := after_alter || CASE WHEN NOT wanted.not_null AND cardinality(relations) >= 1 THEN (',
+    reason: 'It looks for children where there are none: slower, and finds none.',
+  },
+  {
     line: "PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');",
     mutated: 'NULL;',
     reason: 'Nobody waits for the standby: a server of its own is needed to see it (test/fire/standby).',
