@@ -18,6 +18,19 @@ export function recordTable({ migrations }: Knex.Config) {
   return { schemaName: migrations?.schemaName, tableName: migrations?.tableName ?? 'knex_migrations' };
 }
 
+/** A statement as Knex hands it to its client, and as it comes back. */
+export interface Query {
+  readonly sql: string;
+  readonly response?: { readonly rowCount: number; readonly rows: readonly { readonly name: string }[] };
+}
+
+/** The role that has most tables of a schema, and whose rights this one has: the application's owner. */
+export const owner = (schema: string) =>
+  `(SELECT relowner FROM pg_catalog.pg_class
+    WHERE relnamespace OPERATOR(pg_catalog.=) ${schema} AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p}')
+      AND pg_catalog.pg_has_role(relowner, 'USAGE')
+    GROUP BY relowner ORDER BY pg_catalog.count(*) DESC LIMIT 1)`;
+
 /** Runs `work` on the driver's connection under this Knex: its transaction's, or one of its pool. */
 export async function withConnection<T>(knex: Knex, work: (connection: Connection) => Promise<T>) {
   const client: KnexClient = knex.client;

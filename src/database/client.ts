@@ -1,7 +1,7 @@
 import type { Knex } from 'knex';
 import PostgresClient from 'knex/lib/dialects/postgres';
 import { type Client, escapeIdentifier, escapeLiteral, type Pool } from 'pg';
-import { type Connection, recordTable } from '../connection';
+import { type Connection, owner, type Query, recordTable } from '../connection';
 import { UserError } from '../user-error';
 import type { ConnectionSettings } from './connection';
 
@@ -65,21 +65,8 @@ export class DatabaseClient extends PostgresClient {
   }
 }
 
-/** A statement as Knex hands it to its client, and as it comes back. */
-export interface Query {
-  readonly sql: string;
-  readonly response?: { readonly rowCount: number; readonly rows: readonly { readonly name: string }[] };
-}
-
 /** An advisory lock of ours, for the moment in which Knex's tables are made. */
 const makingTables = 7_017;
-
-/** The role that has most tables of a schema, and whose rights this one has: the application's owner. */
-export const owner = (schema: string) =>
-  `(SELECT relowner FROM pg_catalog.pg_class
-    WHERE relnamespace OPERATOR(pg_catalog.=) ${schema} AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p}')
-      AND pg_catalog.pg_has_role(relowner, 'USAGE')
-    GROUP BY relowner ORDER BY pg_catalog.count(*) DESC LIMIT 1)`;
 
 /**
  * Knex looks whether its tables are there, and makes them: of several that do so at once all but one fail, and some

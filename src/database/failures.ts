@@ -1,8 +1,7 @@
 import type { Knex } from 'knex';
 import { type Client, type DatabaseError, escapeIdentifier, escapeLiteral } from 'pg';
-import { lost, recordTable } from '../connection';
+import { lost, owner, type Query, recordTable } from '../connection';
 import { UserError } from '../user-error';
-import { owner, type Query } from './client';
 import type { ConnectionSettings } from './connection';
 
 /** Why there is no connection, and what to do. */
