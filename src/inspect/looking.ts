@@ -20,8 +20,8 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
   const isRemark = (line: string) => line.startsWith(`${table}: `);
   const steps = said.filter((line) => !/^WARNING: /.test(line) && !isRemark(line));
   const waits = `${table}: it would wait. Held by `;
-  const { schemaName, tableName: record } = recordTable(knex.client.config);
-  const ofKnex = [record, `${record}_lock`].map((name) => tableName({ schema: schemaName, table: name }));
+  const { schemaName: schema, tableName: name } = recordTable(knex.client.config);
+  const ofKnex = [name, `${name}_lock`].map((table) => tableName({ schema, table }));
   return undone(knex, async (connection) => {
     // Names are looked up on the role's own search_path; then every one is the catalog's.
     const oids = [1, 2, 3].map((n) => `pg_catalog.to_regclass($${n})::pg_catalog.oid AS _${n}`);

@@ -185,6 +185,14 @@ describe('on the old shape a write fails as well', () => {
   });
 });
 
+test('a trigger keeps every row as it is, and no text says that something would break: said, and made', async () => {
+  await here().client.query(doing('NULL', fire('BEFORE UPDATE ON user_profiles FOR EACH ROW'), 'NULL'));
+  expect(await functions.up(here())).toContain(
+    'WARNING: user_profiles: no write could be tried: a trigger keeps the row as it is, or there is none',
+  );
+  await here().client.query('SELECT external_id FROM user_profiles');
+});
+
 test('a NULL that meets the NOT NULL of the change: refused', async () => {
   const { client } = here();
   await client.query(`ALTER TABLE user_profiles ALTER email_verified DROP NOT NULL;

@@ -50,6 +50,10 @@ describe.each(routes)('%s', (_, route) => {
            FROM pg_class WHERE relname LIKE 'user_profiles_0016%archive' AND relkind = 'r' ORDER BY 1`,
         )
       ).rows;
+    const { rows: before } = await admin.query(
+      "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relname = 'user_profiles_0016_before'",
+    );
+    expect(before).toEqual([{ owner }]);
     const closed = (table: string) => ({ relname: `user_profiles_0016_${table}`, owner, grantees: [owner] });
     expect(await rights()).toEqual([closed('up_archive')]);
     await route.down(here());
