@@ -1,9 +1,9 @@
 -- user_profiles: add 10 columns, rename backup_codes to mfa_backup_codes (change 0016)
 -- Why       /mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.
 -- What      Adds the columns declared below, and brings those that are there to that shape, where no value is
---           lost and no large table rewritten. Otherwise it refuses. backup_codes keeps its type, and what
---           uses that name fails from then on. Where both names exist, values move into a NULL where
---           mfa_enabled is true.
+--           lost and no large table rewritten (before PostgreSQL 11 a default does). Otherwise it refuses.
+--           backup_codes keeps its type, loses NOT NULL and its default, and what uses that name fails from
+--           then on, subscribers included. Both names: values move to a NULL where mfa_enabled.
 -- Run       psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f add_security_fields.sql
 --           One statement, safe to repeat. All or nothing, but for NULLs of a large table, filled before
 --           (with their triggers). psql ends with 0 when it is done, with 3 when it was refused or gave up.
@@ -13,7 +13,7 @@
 -- Take back psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -f remove_security_fields.sql
 -- Needs     PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser:
 --           its triggers would run as one), with CREATE on its schema. No statement_timeout: -c "SET
---           statement_timeout = 0" before -f. Before 11 a default rewrites the table.
+--           statement_timeout = 0" before -f.
 -- Locks     SHARE UPDATE EXCLUSIVE while it looks: everybody works on. Then ACCESS EXCLUSIVE: milliseconds,
 --           some 10 microseconds for each value that is moved, filled, archived or given back; where a
 --           column becomes NOT NULL, both names exist or columns go, one to three reads of the table; and a
@@ -27,7 +27,7 @@
 --           table owner's alone.
 -- Knex      npx knex migrate:latest sends the same: it then finds nothing to do, and is recorded.
 -- Django    python manage.py migrate healthcare 0016_add_security_fields --fake
--- Contents  1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write; 8. send
+-- Contents  1. table; 2. first lock; 3. look, decide; 4. try a write; 5. refuse; 6. work; 7. steps; 8. send
 DO $program$
 #variable_conflict use_column -- in a query a name means a column before a variable
 -- In patterns {0,1} is for a question mark, which Knex would take for a parameter.
@@ -112,9 +112,8 @@ DECLARE
   touched   bigint;
   applies   boolean;
   refusal   pg_catalog.text; -- of a dry run, which says its statements as well
-  broken    pg_catalog.text[]; -- how the write failed on the new shape: SQLSTATE, message, where
-  failed    pg_catalog.text[]; -- how this one did
-  is_known  boolean := false; -- it fails without the change as well, or cannot be tried: the texts decide
+  broken    pg_catalog.text[]; -- how a write failed on the new shape: SQLSTATE, message, where
+  texts_decide boolean := false; -- it fails without the change as well, or cannot be tried
   is_told   boolean := false; -- what is left as it is, and warnings: by the first try
   is_work   boolean; -- there is something to do
 
@@ -210,7 +209,7 @@ BEGIN
       locked    pg_catalog.oid[];
       after_check pg_catalog.text[] := '{}'; -- steps
       doing     pg_catalog.text; -- the statement that is carried out
-      budget    interval := least(lock_budget, deadlock_timeout * 0.8); -- what is left of it
+      budget_left interval := least(lock_budget, deadlock_timeout * 0.8);
       failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
       -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
@@ -252,7 +251,7 @@ BEGIN
             quote_ident(current_user), quote_ident(current_database())
             USING ERRCODE = 'undefined_table', HINT = concat_ws(' ', declaration ->> 'after',
               'If the table is in another schema, name it: DB_SCHEMA=... or SET search_path.');
-        ELSIF NOT FOUND THEN
+        ELSIF this.name IS NULL THEN
           RAISE EXCEPTION '% is not a table that stays, but: %', table_name,
             pg_describe_object('pg_class'::regclass, target, 0) USING ERRCODE = 'wrong_object_type',
             HINT = 'Name the schema of the table itself: DB_SCHEMA=... or SET search_path.';
@@ -291,11 +290,11 @@ BEGIN
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
 
-      -- 1: decide and do. 2: look again (nothing may be left to do), try the write, and what is last.
+      -- Twice: 1. decide and do; 2. look again (nothing may be left to do), try a write, and do what is last.
       FOR pass IN 1 .. 2 LOOP DECLARE -- these begin anew in each pass
         look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
-        actual    pg_catalog.record; -- as it is,
+        actual    pg_catalog.record; -- as it is (one that is renamed: under its present name),
         wanted    pg_catalog.record; -- as wanted, without a name where it is to go,
         archived  pg_catalog.record; -- in the archive
         fill      pg_catalog.text; -- what is written where there is no value
@@ -311,13 +310,16 @@ BEGIN
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
         nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
         clauses   pg_catalog.text[] := '{}'; -- of the one ALTER TABLE
-        after_alter pg_catalog.text[] := '{}'; -- steps behind it; such as may fail are left out of the check
+        after_alter pg_catalog.text[] := '{}'; -- steps behind it
         conflicts pg_catalog.text[] := '{}';
         fills     pg_catalog.text[] := '{}'; -- columns in which NULLs must be filled: SET ...,
         with_null pg_catalog.text; -- and in which rows
-        steps     pg_catalog.text[] := '{}'; -- statement (without one it is refused), and on which condition
-        work      pg_catalog.text[];
-        probe     pg_catalog.text; -- the write that is tried
+        work      pg_catalog.text[] := '{}'; -- steps: what there is to do,
+        steps     pg_catalog.text[] := '{}'; -- and what is sent in this pass
+        probe     pg_catalog.text; -- the write that is tried: a statement,
+        failed    pg_catalog.text[]; -- as broken, where it fails,
+        no_row    boolean; -- and whether there was none, or a trigger kept it as it is
+        without_null pg_catalog.text; -- rows that no NOT NULL NOT VALID refuses
         was       pg_catalog.text[] := '{}'; -- the columns concerned as they are found, for the way back
         notes     pg_catalog.text; -- what else is to be kept of them
         nothing   pg_catalog.text; -- none, in the type of the old name
@@ -378,6 +380,9 @@ BEGIN
           col := look.col;
           actual := look.actual;
           archived := look.archived;
+          IF actual.unproved THEN
+            without_null := concat(without_null || ' AND ', format('%I IS NOT NULL', actual.name));
+          END IF;
           matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
           wanted := look.declared;
           fill := wanted.value;
@@ -484,8 +489,79 @@ BEGIN
               SELECT FROM pg_attribute x WHERE x.attrelid = target AND x.attnum = ANY (i.indkey)
                 AND quote_ident(x.attname) = ANY (dropped))
           ) k (place, name, match, type) HAVING bool_or(place > 0);
+        END IF;
 
-          -- 4. Refuse, with nothing changed: all at once.
+        -- 4. Try a write: one row is updated to itself, with its triggers, and that is undone. In pass 2, on
+        -- the new shape. If it fails there, all is undone, and the next try begins with it, on the old shape:
+        -- if it works there, the change would break it. If not, or if no row can be written, the texts of
+        -- triggers decide (5.). (This query also runs in pass 1, so that it is planned before the lock.)
+        SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
+                      '(SELECT ctid FROM %1$s%3$s%4$s LIMIT 1 FOR UPDATE)', this.sql_name,
+                      string_agg(format('%1$I = %1$I', attname), ', '), ' WHERE ' || without_null,
+                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO probe
+        FROM pg_attribute a -- to_jsonb() knows columns that older servers lack, and is dear
+        WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
+          AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
+            OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
+        IF (pass = 1 AND broken IS NOT NULL OR pass = 2 AND is_work)
+          AND NOT (dry OR on_citus OR texts_decide) THEN
+          doing := probe;
+          failed := NULL;
+          BEGIN
+            DISCARD PLANS; -- of triggers that have fired in this session: they keep NEW.* as it was then
+            PERFORM set_config('search_path', path, true);
+            EXECUTE probe;
+            GET DIAGNOSTICS touched = ROW_COUNT;
+            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+            RAISE SQLSTATE 'TC001';
+          EXCEPTION
+            WHEN SQLSTATE 'TC001' THEN NULL; -- it works, and is undone
+            WHEN lock_not_available OR deadlock_detected THEN
+              RAISE;
+            WHEN OTHERS OR assert_failure THEN
+              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = COLUMN_NAME;
+              failed := ARRAY[SQLSTATE,
+                -- The server's own words may show a value, and so may all but these lines of the context.
+                CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)',
+                  concat_ws(' ', SQLSTATE, nullif(line, ''))) ELSE SQLERRM END,
+                concat((
+                  SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), '' ORDER BY tgname)
+                  FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
+                  WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+                    AND (lanname = 'c' OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
+                      regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))
+                ), 'The write: ', probe, (
+                  SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
+                  WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
+          END;
+          no_row := failed IS NULL AND touched = 0 AND this.has_rows;
+          IF pass = 1 AND no_row AND tries < 3 THEN
+            RAISE lock_not_available; -- the row has just been changed: once more
+          ELSIF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
+            RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
+              CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
+              broken[2] USING DETAIL = broken[3], HINT = concat('Make the trigger work with both shapes, as '
+                'by to_jsonb(NEW), and run this again; or add the columns to its table, run this again, and '
+                'CREATE OR REPLACE its function: open sessions keep the old columns of NEW.*; or ',
+                knowingly);
+          ELSIF failed IS NOT NULL AND (pass = 1 OR ignore_dependents) THEN
+            texts_decide := true;
+            RAISE INFO 'WARNING: %: a write fails %: %', table_name, CASE pass
+              WHEN 1 THEN 'without the change as well' ELSE 'from now on' END,
+              array_to_string(failed[2:3], '. ');
+          ELSIF failed IS NOT NULL OR no_row THEN
+            IF no_row THEN
+              texts_decide := true;
+              RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
+                'none', table_name;
+            END IF;
+            broken := failed;
+            RAISE SQLSTATE 'TC001'; -- undo all, and try again
+          END IF;
+        END IF;
+
+        -- 5. Refuse, with nothing changed: all at once.
+        IF pass = 1 THEN
           IF before.oid IS NOT NULL AND has_from THEN
             conflicts := conflicts || format(CASE WHEN has_to
               THEN 'there is a column %2$s again beside %3$s. Where it is of no more use: ALTER TABLE %4$s '
@@ -530,7 +606,7 @@ BEGIN
             WHERE NOT is_trusted);
         END IF;
         -- Triggers whose function or arguments name a column that goes, or copy whole rows. Fatal is what
-        -- would fail, or write a secret down, where the write that is tried (7.) cannot tell.
+        -- would fail, or write a secret down, where the write that is tried (4.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
             SELECT is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
@@ -539,21 +615,22 @@ BEGIN
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
                      END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
-            FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
-                  FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
-                    WITH ORDINALITY u (n, i)) w (words)
+            FROM (SELECT w[1], w[2], w[3], w[4], w[5:cardinality(w)] FROM (
+                    SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
+                    FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
+                      WITH ORDINALITY u (n, i)) u (w)) patterns (of_table, of_schema, of_from, of_to, of_gone)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
-            CROSS JOIN LATERAL (
-              SELECT gone[i], words[i + 4],
-                     CASE WHEN gone[i] = giver THEN words[CASE giver WHEN from_name THEN 4 ELSE 3 END] END
+            CROSS JOIN LATERAL ( -- what it may name, and the name that the column has by now or then
+              SELECT gone[i], of_gone[i],
+                     CASE WHEN gone[i] = giver THEN CASE giver WHEN from_name THEN of_to ELSE of_from END END
               FROM generate_subscripts(gone, 1) i
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
                 concat('\minsert\s+into\M[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*
                      THEN '(select|values\s*\(|,)\s*\({0,1}(new|old)\){0,1}\s*\.\s*\*|' END,
-                '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', words[1],
-                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), words[4]
+                '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', of_table,
+                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), of_to
               WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
@@ -562,16 +639,16 @@ BEGIN
               -- A list of what is left out of a log: by arguments, or as in to_jsonb(NEW) - 'name'.
               tgrelid = ANY (relations) AND other IS NOT NULL AND (arguments ~ word
                 OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)),
-              tgtype & 16 = 0 OR tgqual IS NOT NULL OR is_known OR NOT this.has_rows -- 16: on UPDATE
+              tgtype & 16 = 0 OR tgqual IS NOT NULL OR texts_decide OR NOT this.has_rows -- 16: on UPDATE
                 -- Perhaps of what has changed; or it tells nobody.
                 OR prosrc ~* '\m(distinct|exception\s+when)\M'
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
               -- Without comments and strings.
               regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g'),
               -- With the schema, or in a trigger of the same one without.
-              concat('(', words[2], '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
+              concat('(', of_schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
-                ')"{0,1}', words[1])
+                ')"{0,1}', of_table)
             ) is_it (is_ours, is_list, is_untried, code, its_name)
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
@@ -591,28 +668,29 @@ BEGIN
         END IF;
         is_told := true;
 
-        -- 5. The steps, in their order: rows that move, are archived, or filled; rename; the one ALTER TABLE;
-        -- values that come back; after_alter. (Before them the shape before, and locks.)
+        -- 6. The work, in its order: rows that move, are archived, or filled; rename; the one ALTER TABLE;
+        -- values that come back; after_alter. Each step is a statement (NULL: that is refused), and a query
+        -- that tells whether it is sent (NULL: it is). An array || NULL is the array.
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
-        steps := steps || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
+        work := work || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
           '%3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::pg_catalog.text <> %6$L /* These work again. '
           'Clear them before where spent or replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L '
           'WHERE %5$I */', this.sql_name, to_name, from_name, to_type, move_where, nothing), NULL]] END;
-        steps := steps || CASE WHEN holding IS NOT NULL THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
+        work := work || CASE WHEN holding IS NOT NULL THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
               E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
               'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
               outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END,
               key, array_to_string(dropped, ', '), this.sql_name, outgoing.closing, holding) END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, holding)]] END;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
-        steps := steps
+        work := work
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END
-          || CASE WHEN giver IS NOT NULL THEN ARRAY[[ -- steps || NULL is steps
+          || CASE WHEN giver IS NOT NULL THEN ARRAY[[
             format('ALTER TABLE %s RENAME COLUMN %I TO %I', this.sql_name, giver, taker), NULL]] END
           || CASE WHEN clauses <> '{}' THEN ARRAY[[
             format(E'ALTER TABLE %s\n  %s', this.sql_name, array_to_string(clauses, E',\n  ')), NULL]] END;
-        steps := steps || CASE WHEN sets <> '{}' AND incoming_oid IS NOT NULL THEN ARRAY[
+        work := work || CASE WHEN sets <> '{}' AND incoming_oid IS NOT NULL THEN ARRAY[
             [format('UPDATE %s t SET %s FROM (SELECT * FROM %s) a WHERE %s', this.sql_name,
                     array_to_string(sets, ', '), incoming.sql_name, on_key), NULL],
             -- What is back must not come back once more, when it is spent. A trigger may have kept it away.
@@ -622,17 +700,7 @@ BEGIN
                     this.sql_name, on_key), format('SELECT EXISTS (SELECT FROM %s)', incoming.sql_name)],
             [format('DROP TABLE %s', incoming.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', incoming.sql_name)]] END || after_alter;
-        -- For the second pass, but planned in the first: nobody waits for that. to_jsonb() knows columns that
-        -- older servers lack, and is dear.
-        SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
-                      '(SELECT ctid FROM %1$s%3$s LIMIT 1 FOR UPDATE)', this.sql_name,
-                      string_agg(format('%1$I = %1$I', attname), ', '),
-                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO probe
-        FROM pg_attribute a
-        WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
-          AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
-            OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
-        IF pass = 1 AND steps <> '{}' THEN
+        IF pass = 1 AND work <> '{}' THEN
           IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND may_commit) AND this.is_open
             AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             filled := 0;
@@ -648,9 +716,8 @@ BEGIN
                               fill_by, with_null);
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
+          -- 7. What is sent: the shape before, the locks, and the work.
           is_work := true;
-          work := steps;
-          steps := '{}';
           steps := steps || CASE WHEN before.oid IS NULL THEN ARRAY[[format('CREATE TABLE %s (%s)',
             before.sql_name, array_to_string(was, ', ')) || before.closing || concat(notes), NULL]] END;
           steps := steps || (
@@ -666,77 +733,12 @@ BEGIN
           INTO steps, after_check
           FROM unnest(ARRAY[target, incoming_oid]::regclass[]) r WHERE row_security_active(r);
         ELSIF pass = 2 THEN
-          -- 6. Check: nothing may be left to do.
-          IF steps <> '{}' AND NOT dry THEN
+          -- Check: nothing may be left to do.
+          IF work <> '{}' AND NOT dry THEN
             RAISE EXCEPTION '% is left as it was: after all steps there would still be to do: %',
-              table_name, steps[1][1] USING HINT = 'If it is a default, declare it as the server prints it.';
+              table_name, work[1][1] USING HINT = 'If it is a default, declare it as the server prints it.';
           END IF;
           steps := after_check;
-        END IF;
-
-        -- 7. The write that is tried: on the new shape; where it fails there, in the next try on the old one.
-        -- Where it fails on both, or cannot be tried, the texts decide, in one more.
-        IF NOT (dry OR on_citus OR is_known)
-          AND (pass = 2 AND is_work OR pass = 1 AND broken IS NOT NULL) THEN
-          doing := probe;
-          BEGIN
-            DISCARD PLANS; -- of triggers that have fired in this session: they keep NEW.* as it was then
-            PERFORM set_config('search_path', path, true);
-            EXECUTE probe;
-            GET DIAGNOSTICS touched = ROW_COUNT;
-            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            IF touched = 0 AND this.has_rows AND pass = 1 AND tries < 3 THEN
-              RAISE lock_not_available; -- the row has just been changed: once more
-            ELSIF touched = 0 AND this.has_rows AND pass = 2 THEN
-              RAISE SQLSTATE 'TC002';
-            END IF;
-            RAISE SQLSTATE 'TC003'; -- it works, and is undone
-          EXCEPTION
-            WHEN SQLSTATE 'TC003' THEN failed := NULL;
-            WHEN lock_not_available OR deadlock_detected THEN
-              RAISE;
-            WHEN OTHERS OR assert_failure THEN
-              GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_CONTEXT, line = COLUMN_NAME;
-              IF SQLSTATE = 'TC002' OR SQLSTATE = '23502' AND EXISTS ( -- a NULL under a NOT NULL NOT VALID
-                SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
-                WHERE conrelid = ANY (relations) AND contype = 'n' AND NOT convalidated AND attname = line)
-              THEN
-                RAISE INFO 'WARNING: %: no write could be tried: %', table_name, CASE SQLSTATE WHEN '23502'
-                  THEN 'a NULL is in the row' ELSE 'a trigger keeps the row as it is, or there is none' END;
-                is_known := true;
-                RAISE SQLSTATE 'TC001';
-              END IF;
-              failed := ARRAY[SQLSTATE,
-                -- The server's own words may show a value, and so may all but these lines of the context.
-                CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN format('a value is refused (%s)',
-                  concat_ws(' ', SQLSTATE, nullif(line, ''))) ELSE SQLERRM END,
-                concat((
-                  SELECT string_agg(format('Trigger %s, function %s. ', tgname, proname), '' ORDER BY tgname)
-                  FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid JOIN pg_language l ON l.oid = prolang
-                  WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-                    AND (lanname = 'c' OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
-                      regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))
-                ), 'The write: ', probe, (
-                  SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
-                  WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
-          END;
-          IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
-            RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
-              CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
-              broken[2] USING DETAIL = broken[3], HINT = concat('Make the trigger work with both shapes, as '
-                'by to_jsonb(NEW), and run this again; or add the columns to its table, run this again, and '
-                'CREATE OR REPLACE its function: open sessions keep the old columns of NEW.*; or ',
-                knowingly);
-          END IF;
-          broken := failed;
-          is_known := broken IS NOT NULL AND (pass = 1 OR ignore_dependents);
-          IF is_known THEN
-            RAISE INFO 'WARNING: %: a write fails %: %', table_name, CASE WHEN ignore_dependents
-              THEN 'from now on' ELSE 'without the change as well' END, array_to_string(broken[2:3], '. ');
-          END IF;
-          IF broken IS NOT NULL AND NOT ignore_dependents THEN
-            RAISE SQLSTATE 'TC001'; -- undo all
-          END IF;
         END IF;
 
         -- 8. Send the steps.
@@ -749,15 +751,14 @@ BEGIN
           IF doing IS NULL THEN
             RAISE EXCEPTION '% is left as it was: values would be dropped with %, and the table has no '
               'primary key by which they could come back', table_name, array_to_string(dropped, ', ')
-              USING HINT = concat('Add a primary key without these, or save and clear the values until this '
-                                  'is false: ',
-                                  steps[i][2]);
+              USING HINT = 'Add a primary key without these, or save and clear the values until this is '
+                'false: ' || steps[i][2];
           ELSIF dry THEN
-            said := said || concat(doing, ';', CASE WHEN steps[i][2] = 'may fail'
-              THEN ' -- left as it is where that fails' ELSE ' -- only if: ' || steps[i][2] END);
+            said := said || concat(doing, ';', ' -- only if: ' || steps[i][2]);
             CONTINUE;
           END IF;
-          EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000)));
+          EXECUTE format('SET LOCAL lock_timeout = %L',
+                         greatest(1, ceil(1000 * extract(epoch FROM budget_left))));
           asked := clock_timestamp();
           BEGIN
             -- A trigger looks things up on the session's own path. No expression of ours is evaluated on it.
@@ -786,7 +787,7 @@ BEGIN
                   END, 'The statement was: ', doing);
           END;
           IF doing LIKE 'LOCK %' THEN
-            budget := budget - (clock_timestamp() - asked);
+            budget_left := budget_left - (clock_timestamp() - asked);
           ELSE
             said := said || concat(doing, CASE WHEN touched > 0 OR doing ~ '^(UPDATE|DELETE) '
                                                THEN format(' (%s rows)', touched) END);
@@ -807,7 +808,7 @@ BEGIN
       END IF;
       EXIT tries;
     EXCEPTION
-      WHEN SQLSTATE 'TC001' THEN NULL;
+      WHEN SQLSTATE 'TC001' THEN NULL; -- the write that was tried failed
       WHEN lock_not_available OR deadlock_detected OR internal_error THEN
         -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
         IF SQLSTATE = 'XX000'

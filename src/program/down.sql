@@ -66,7 +66,7 @@
             SELECT sum(pg_total_relation_size(r)) + (count(*) - 1) * 1048576 INTO touched
             FROM unnest(relations) r; -- each partition is made anew, however small
             IF actual.kind = 'text' AND pass = 1 AND touched <= {{rewriteLimit}} THEN -- bytes
-              after_alter := after_alter || ARRAY[[line, 'may fail']];
+              after_alter := after_alter || ARRAY[[line, 'it can be done']];
             ELSIF NOT is_told THEN
               RAISE INFO '%: leave % as %, though it was %: it would rewrite % in % tables. At a quiet '
                 'hour: %;', table_name, col, actual.type, wanted.type, pg_size_pretty(touched),
@@ -85,14 +85,14 @@
               with_null := concat(with_null || ' OR ', quote_ident(actual.name), ' IS NULL');
             ELSIF pass = 1 THEN -- nothing says what to fill with; or NOT VALID, and refuses what we write
               after_alter := after_alter || ARRAY[[
-                format('ALTER TABLE %s %s', this.sql_name, line), 'may fail']];
+                format('ALTER TABLE %s %s', this.sql_name, line), 'it can be done']];
             END IF;
 --@ refused
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.
         IF from_name = ANY (added) AND incoming_oid IS NOT NULL THEN
-          steps := steps || CASE WHEN to_found.type ~ '^(text|json|character varying)|\]$' THEN ARRAY[[
+          work := work || CASE WHEN to_found.type ~ '^(text|json|character varying)|\]$' THEN ARRAY[[
             format('UPDATE %s t SET %I = %L FROM (SELECT * FROM %s) a WHERE %s AND t.%2$I IS NULL',
                    this.sql_name, to_name, CASE WHEN to_found.type ~ '\]$' THEN '{}'
                      WHEN to_found.width >= length(none) THEN none ELSE '' END,
@@ -103,7 +103,7 @@
         -- Both names again: the old one gets what the archive holds, and otherwise the present value of the
         -- new one (which stays there too) where that can be cast: of text to json, a list of plain strings.
         IF from_name = ANY (added) AND has_to THEN
-          steps := steps || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
+          work := work || ARRAY[[format('UPDATE %s SET %I = %I::pg_catalog.text::%s WHERE %s',
             this.sql_name, from_name, to_name, from_wanted.type, format(CASE
               WHEN from_wanted.type = to_found.type THEN '%1$I IS NOT NULL'
               WHEN from_wanted.kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
@@ -112,7 +112,7 @@
               '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
         END IF;
 --@ may fail
-              IF steps[i][2] = 'may fail' THEN
+              IF steps[i][2] = 'it can be done' THEN
                 RAISE INFO '%: left as it is, as %. At a quiet hour: %;', table_name, line, doing;
                 CONTINUE;
               END IF;

@@ -22,10 +22,10 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       'What',
       isUp
         ? `Adds the columns declared below, and brings those that are there to that shape, where no value is lost and
-        no large table rewritten. Otherwise it refuses.${
+        no large table rewritten (before PostgreSQL 11 a default does). Otherwise it refuses.${
           rename
-            ? ` ${rename.from} keeps its type, and what uses that name fails from then on. Where both names exist, values
-            move into a NULL where ${rename.moveWhere} is true.`
+            ? ` ${rename.from} keeps its type, loses NOT NULL and its default, and what uses that name fails from
+            then on, subscribers included. Both names: values move to a NULL where ${rename.moveWhere}.`
             : ''
         }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
@@ -47,8 +47,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     [
       'Needs',
       `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser: its triggers
-      would run as one), with CREATE on its schema. No statement_timeout: -c "SET statement_timeout = 0" before -f.
-      Before 11 a default rewrites the table.`,
+      would run as one), with CREATE on its schema. No statement_timeout: -c "SET statement_timeout = 0" before -f.`,
     ],
     [
       'Locks',
@@ -81,7 +80,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     isUp && django ? ['Django', `python manage.py migrate ${django.app} ${django.migration} --fake`] : [],
     [
       'Contents',
-      '1. table; 2. first lock; 3. look, decide; 4. refuse; 5. steps; 6. check; 7. tried write; 8. send',
+      '1. table; 2. first lock; 3. look, decide; 4. try a write; 5. refuse; 6. work; 7. steps; 8. send',
     ],
   ];
   return [

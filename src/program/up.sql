@@ -78,7 +78,7 @@
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
-        steps := steps || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
+        work := work || CASE WHEN has_from AND has_to THEN ARRAY[[format('UPDATE %1$s SET %2$I = '
           '%3$I::%4$s WHERE %2$I IS NULL AND %5$I AND %3$I::pg_catalog.text <> %6$L /* These work again. '
           'Clear them before where spent or replaced, or afterwards all: UPDATE %1$s SET %2$I = %6$L '
           'WHERE %5$I */', this.sql_name, to_name, from_name, to_type, move_where, nothing), NULL]] END;

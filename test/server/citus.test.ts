@@ -43,7 +43,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
 
   test('what is left of the budget is set before each step, the locks among them', () => {
     expect(statements).toContain(
-      "EXECUTE format('SET LOCAL lock_timeout = %L', ceil(greatest(1, extract(epoch FROM budget) * 1000))); " +
+      "EXECUTE format('SET LOCAL lock_timeout = %L', greatest(1, ceil(1000 * extract(epoch FROM budget_left)))); " +
         "asked := clock_timestamp(); BEGIN PERFORM set_config('search_path', path, true); EXECUTE doing;",
     );
     expect(statements).toContain("ARRAY[format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE',");
@@ -64,7 +64,7 @@ describe.each(['up', 'down'] as const)('what Citus needs: %s', (direction) => {
   });
 
   test('no write is tried, and no NULLs are filled before the lock', () => {
-    expect(statements).toMatch(/IF NOT \(dry OR on_citus OR is_known\) AND (?:[^;]*; ){3}EXECUTE probe;/);
+    expect(statements).toMatch(/ AND NOT \(dry OR on_citus OR texts_decide\) THEN (?:[^;]*; ){4}EXECUTE probe;/);
     expect(statements).toMatch(
       /IF fills <> '\{\}' [^;]* AND NOT on_citus AND (?:[^;]*; ){1,6}?[^;]*INTO batches;/,
     );
