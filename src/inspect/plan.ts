@@ -6,6 +6,7 @@ import { looking, recordedTooEarly } from './looking';
 
 const reconnect = `Prepared statements of open sessions that SELECT *, RETURNING * or read a widened column fail from then on (0A000):
 restart the application, or in pgbouncer: RECONNECT.`;
+const statistics = 'A column of another type loses its statistics: ANALYZE afterwards.';
 
 const locked = {
   free: '',
@@ -37,6 +38,7 @@ export async function planOf(knex: Knex, change: Change, direction: Direction) {
       `${direction}: ${conflicts.length > 0 ? 'without the conflicts, ' : ''}these statements, in this order`,
     ...steps.map((statement) => `  ${indented(statement)}`),
     steps.some((statement) => statement.startsWith('ALTER TABLE')) && reconnect,
+    steps.some((statement) => / ALTER COLUMN .* TYPE /.test(statement)) && statistics,
     direction === 'up' && steps.length > 0 && recorded && recordedTooEarly(recorded),
     direction === 'down' &&
       steps.length > 0 &&

@@ -18,7 +18,6 @@ DECLARE
   table_name   CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'table');
   from_name    CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'from');
   to_name      CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'to');
-  none         CONSTANT pg_catalog.text := pg_catalog.jsonb_extract_path_text(declaration, 'rename', 'empty');
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -53,7 +52,7 @@ DECLARE
   is_vacuum boolean; -- an autovacuum is among those who hold the lock
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
-  filled    integer; -- and how many of them are; NULL: they are filled behind the lock
+  filled    integer; -- and how many of them are; NULL: no such rows, or the rest is filled behind the lock
   held_by   pg_catalog.text; -- who keeps a lock from us,
   remedy    pg_catalog.text; -- and what ends that
   said      pg_catalog.text[];
@@ -68,7 +67,8 @@ DECLARE
   is_work   boolean; -- there is something to do
 
   -- A table of ours by its name, or what it would be called: beside the table, or where it stayed when the
-  -- table moved (its comment has the table's oid). closing makes one with values the owner's alone.
+  -- table moved (its comment has the table's oid). closing follows its CREATE; one with values is the owner's
+  -- alone.
   ours CURSOR (of_name pg_catalog.text) FOR
     SELECT c.oid, s.sql_name, o.is_trusted, format(
              E';\nCOMMENT ON TABLE %1$s IS %2$L;\n%3$sALTER TABLE %1$s OWNER TO %4$I',
@@ -140,6 +140,7 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
             pg_catalog.set_config('quote_all_identifiers', 'off', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
+    -- pg_catalog comes first, even where the session has it last.
     path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
     IF on_citus THEN -- its workers hear of SET LOCAL alone. One shard at a time, for foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
@@ -162,7 +163,7 @@ BEGIN
       budget_left interval := least(lock_budget, deadlock_timeout * 0.8);
       failure   pg_catalog.text; -- after which another try may succeed
     BEGIN
-      -- NULLs of a large table are filled before the lock: some rows in a try of their own each.
+      -- NULLs of a large table (see 6.) are filled before the lock: some rows in a try of their own each.
       IF filled < cardinality(batches) THEN
         lock_mode := 'ROW EXCLUSIVE';
         SET CONSTRAINTS ALL IMMEDIATE;
@@ -240,7 +241,7 @@ BEGIN
       names := array_remove(ARRAY(SELECT item ->> 'name' FROM jsonb_array_elements(declaration -> 'add') item)
         || ARRAY[from_name, to_name], NULL);
 
-      -- Twice: 1. decide and do; 2. look again (nothing may be left to do), try a write, and do what is last.
+      -- Pass 1: 3.; 4. where a write has failed; 5. to 8. Pass 2: 3.; 4.; the check, what is last (7.); 8.
       FOR pass IN 1 .. 2 LOOP DECLARE -- these begin anew in each pass
         look      pg_catalog.record;
         col       pg_catalog.text; -- a column:
@@ -253,9 +254,8 @@ BEGIN
         giver     pg_catalog.text; -- a column that is renamed
         taker     pg_catalog.text; -- to this
         added     pg_catalog.text[] := '{}';
-        gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         dropped   pg_catalog.text[] := '{}';
-        holding   pg_catalog.text; -- and which rows have a value in one of them
+        holding   pg_catalog.text; -- which rows have a value in one of these
         sets      pg_catalog.text[] := '{}'; -- columns that get values back: SET ...,
         matches   pg_catalog.text[] := '{}'; -- whether they have them,
         nulls     pg_catalog.text[] := '{}'; -- and SET ... NULL in the archive, where they have
@@ -272,7 +272,7 @@ BEGIN
         without_null pg_catalog.text; -- rows that no NOT NULL NOT VALID refuses
 --@ declare
       BEGIN
-        -- 3. Look, and decide: a row for each column, with four records of it.
+        -- 3. Look, and decide: a row for each column, with records of it.
         SELECT bool_or(attname = from_name) IS TRUE, bool_or(attname = to_name) IS TRUE INTO has_from, has_to
         FROM pg_attribute WHERE attrelid = target AND NOT attisdropped;
 --@ renamed
@@ -329,7 +329,6 @@ BEGIN
 --@ wanted
           IF wanted.name IS NULL THEN
             CONTINUE WHEN actual.name IS NULL;
-            gone := gone || col;
             dropped := dropped || quote_ident(col);
             clauses := clauses || format('DROP COLUMN %I', col);
 --@ dropped
@@ -376,7 +375,6 @@ BEGIN
             WHERE attrelid = ANY (relations) AND attrelid <> target AND attname = actual.name AND attnotnull
               AND (conname IS NOT NULL OR NOT actual.not_null)) END;
         END LOOP;
-        gone := gone || giver;
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
@@ -466,7 +464,7 @@ BEGIN
                 'none', table_name;
             END IF;
             broken := failed;
-            RAISE SQLSTATE 'TC001'; -- undo all, and try again
+            RAISE SQLSTATE 'TC002'; -- undo all, and try again
           END IF;
         END IF;
 
@@ -505,15 +503,13 @@ BEGIN
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
                      END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
-            FROM (SELECT w[1], w[2], w[3], w[4], w[5:cardinality(w)] FROM (
-                    SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
-                    FROM unnest(ARRAY[this.name::text, this.schema::text, from_name, to_name] || gone)
-                      WITH ORDINALITY u (n, i)) u (w)) patterns (of_table, of_schema, of_from, of_to, of_gone)
+            FROM (SELECT w[1], w[2], w[3], w[4]
+                  FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
+                        FROM unnest(ARRAY[this.name, this.schema, from_name, to_name]::text[])
+                          WITH ORDINALITY u (n, i)) u (w)) words (of_table, of_schema, of_from, of_to)
             CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
-            CROSS JOIN LATERAL ( -- what it may name, and the name that the column has by now or then
-              SELECT gone[i], of_gone[i],
-                     CASE WHEN gone[i] = giver THEN CASE giver WHEN from_name THEN of_to ELSE of_from END END
-              FROM generate_subscripts(gone, 1) i
+            CROSS JOIN LATERAL ( -- what it may name, and with which other name it counts as adapted
+--@ goes
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
                 concat('\minsert\s+into\M[^;]*(',
@@ -525,21 +521,20 @@ BEGIN
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
             CROSS JOIN LATERAL (SELECT
-              tgrelid = ANY (relations),
+              tgrelid = ANY (relations) AS is_ours,
               -- A list of what is left out of a log: by arguments, or as in to_jsonb(NEW) - 'name'.
               tgrelid = ANY (relations) AND other IS NOT NULL AND (arguments ~ word
-                OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)),
+                OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)) AS is_list,
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR texts_decide OR NOT this.has_rows -- 16: on UPDATE
                 -- Perhaps of what has changed; or it tells nobody.
                 OR prosrc ~* '\m(distinct|exception\s+when)\M'
-                OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0',
+                OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
               -- Without comments and strings.
-              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g'),
+              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code,
               -- With the schema, or in a trigger of the same one without.
               concat('(', of_schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
-                ')"{0,1}', of_table)
-            ) is_it (is_ours, is_list, is_untried, code, its_name)
+                ')"{0,1}', of_table) AS its_name) is_it
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
               AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
           LOOP
@@ -560,7 +555,7 @@ BEGIN
 
         -- 6. The work, in its order: rows that move, are archived, or filled; rename; the one ALTER TABLE;
         -- values that come back; after_alter. Each step is a statement (NULL: that is refused), and a query
-        -- that tells whether it is sent (NULL: it is). An array || NULL is the array.
+        -- that tells whether it is sent (NULL: it is). A NULL array adds nothing to an array.
 --@ rows
         work := work || CASE WHEN holding IS NOT NULL THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
               E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
@@ -589,10 +584,10 @@ BEGIN
         IF pass = 1 AND work <> '{}' THEN
           IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND may_commit) AND this.is_open
             AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
-            filled := 0;
             IF dry THEN
               RAISE INFO '%; -- % rows at a time, before the lock', fill_by || with_null, batch;
               batches := '{}';
+              filled := 0;
               CONTINUE tries;
             END IF;
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
@@ -600,6 +595,7 @@ BEGIN
               this.sql_name, with_null, batch) INTO batches;
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
+            filled := 0;
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
           -- 7. What is sent: the shape before, the locks, and the work.
@@ -610,7 +606,7 @@ BEGIN
                              ORDER BY array_position(relations, oid))
             FROM pg_class WHERE oid = ANY (relations) AND relkind <> 'f'); -- a foreign table takes no LOCK
           lock_mode := 'ACCESS EXCLUSIVE';
-          -- Row-level security would hide rows from us.
+          -- Row-level security would hide rows from us. (The work joins here in any case.)
           SELECT steps || array_agg(ARRAY[format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r), NULL])
                    || work,
                  array_agg(ARRAY[format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', r),
@@ -695,7 +691,7 @@ BEGIN
       END IF;
       EXIT tries;
     EXCEPTION
-      WHEN SQLSTATE 'TC001' THEN NULL; -- the write that was tried failed
+      WHEN SQLSTATE 'TC002' THEN NULL; -- the write that was tried failed
       WHEN lock_not_available OR deadlock_detected OR internal_error THEN
         -- XX000: a GRANT at the same moment, or a worker of Citus that refused the lock.
         IF SQLSTATE = 'XX000'
@@ -720,11 +716,14 @@ BEGIN
           round(extract(epoch FROM sleep)::numeric, 1), held_by;
         PERFORM pg_sleep_for(sleep);
       WHEN OTHERS OR assert_failure THEN
-        -- New NULLs have come since; or a batch failed, as will the fill behind the lock, which tells why.
-        IF filled IS NULL OR filled = cardinality(batches) AND SQLSTATE <> '23502' THEN
+        IF filled < cardinality(batches) THEN
+          RAISE EXCEPTION '% is left as it was, but for NULLs that are filled: %', table_name,
+            CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN 'a value stands in the way' ELSE SQLERRM END
+            USING ERRCODE = SQLSTATE, HINT = 'The statement was: ' || fill_by;
+        ELSIF filled IS NULL OR SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
-        filled := NULL;
+        filled := NULL; -- new NULLs have come since: they are filled behind the lock
     END;
   END LOOP tries;
 

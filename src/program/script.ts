@@ -55,8 +55,8 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       microseconds for each value that is moved, filled, archived or given back; where a column becomes NOT NULL, both
       names exist or columns go, one to three reads of the table; and a partial or expression index or a CHECK over a
       widened column is made anew${isUp ? '' : `; and a table of up to ${policy.rewriteLimit / 1048576} MB, to narrow a column again`}.
-      A try keeps nobody waiting for more than ${policy.lockBudget / 1000} s: it ends, names the holder, and is repeated for ${policy.deadline / 1000} s. Behind the
-      lock one row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses. A synchronous
+      A try stands in line for it for ${policy.lockBudget / 1000} s, while others wait behind: it ends, names the holder, and is repeated for
+      ${policy.deadline / 1000} s. Behind the lock one row is updated to itself, with its triggers, however slow, and undone: if that fails it refuses. A synchronous
       standby is waited for afterwards. In your own transaction (BEGIN, psql -1, AUTOCOMMIT off) the locks last until its COMMIT.`,
     ],
     [

@@ -33,7 +33,7 @@
 --@ dropped
             -- Both names: old values that are not the new ones. None comes back by itself where NULL may not.
             from_type := actual.type;
-            nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE none END;
+            nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE declaration #>> '{rename,empty}' END;
             holding := format(CASE WHEN actual.not_null
               THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L)' ELSE 't.%2$I::pg_catalog.text' END
               || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
@@ -75,6 +75,8 @@
               'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
               from_name, to_name, move_where);
           END IF;
+--@ goes
+              SELECT from_name, of_from, CASE WHEN giver IS NOT NULL THEN of_to END WHERE has_from
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.

@@ -112,6 +112,22 @@ test('who must connect anew, where a type or a column changes', async () => {
   expect((await plan(knex)).lines).not.toContainEqual(said);
 });
 
+test('what ANALYZE is for, where a type changes: its statistics are gone, and come back by it', async () => {
+  const { client } = here();
+  const known = async () =>
+    (await client.query("SELECT FROM pg_stats WHERE attname IN ('email_verification_token', 'phone')"))
+      .rowCount;
+  const said = expect.stringMatching(/^A column of another type loses its statistics: ANALYZE afterwards\.$/);
+  await client.query('ANALYZE user_profiles');
+  expect(await known()).toBe(2);
+  expect((await plan(knex)).lines).toContainEqual(said);
+  await migrateWith(knex, 'up');
+  expect(await known()).toBe(1);
+  await client.query('ANALYZE user_profiles');
+  expect(await known()).toBe(2);
+  expect((await plan(knex)).lines).not.toContainEqual(said);
+});
+
 test('a refusal that depends on values: no primary key', async () => {
   const { client } = here();
   await client.query('ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey');
