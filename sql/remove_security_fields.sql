@@ -241,6 +241,7 @@ BEGIN
         SELECT c.relname AS name, n.nspname AS schema, c.oid::regclass::text AS sql_name, o.rolname AS owner,
                o.oid AS owner_oid, o.rolsuper AS owner_super, true AS has_rows,
                pg_has_role(o.oid, 'USAGE') AND NOT row_security_active(c.oid) AS is_open,
+               c.relrowsecurity AND c.relforcerowsecurity AS is_forced,
                c.relkind = 'r' AND cardinality(relations) > 1 AS has_children -- which are no partitions
         INTO this
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
@@ -317,7 +318,6 @@ BEGIN
         probe     pg_catalog.text; -- the write that is tried: a statement,
         failed    pg_catalog.text[]; -- as broken, where it fails,
         no_row    boolean; -- and whether there was none, or a trigger kept it as it is
-        without_null pg_catalog.text; -- rows that no NOT NULL NOT VALID refuses
         none      CONSTANT pg_catalog.text := declaration #>> '{rename,empty}';
         gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         declared  pg_catalog.record; -- as declared
@@ -391,9 +391,6 @@ BEGIN
           col := look.col;
           actual := look.actual;
           archived := look.archived;
-          IF actual.unproved THEN
-            without_null := concat(without_null || ' AND ', format('%I IS NOT NULL', actual.name));
-          END IF;
           matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
           declared := look.declared;
           wanted := look.before;
@@ -528,9 +525,14 @@ BEGIN
         -- the new shape. If it fails there, all is undone, and the next try begins with it, on the old shape:
         -- if it works there, the change would break it. If not, or if no row can be written, the texts of
         -- triggers decide (5.). (This query also runs in pass 1, so that it is planned before the lock.)
-        SELECT format('UPDATE %1$s SET %2$s WHERE ctid OPERATOR(pg_catalog.=) '
-                      '(SELECT ctid FROM %1$s%3$s%4$s LIMIT 1 FOR UPDATE)', this.sql_name,
-                      string_agg(format('%1$I = %1$I', attname), ', '), ' WHERE ' || without_null,
+        SELECT format('UPDATE %1$s SET %2$s WHERE (tableoid, ctid) OPERATOR(pg_catalog.=) '
+                      '(SELECT tableoid, ctid FROM %1$s%3$s%4$s LIMIT 1 FOR UPDATE)', this.sql_name,
+                      string_agg(format('%1$I = %1$I', attname), ', '), (
+                        SELECT ' WHERE ' || string_agg(CASE contype WHEN 'n'
+                          THEN format('%I IS NOT NULL', x.attname)
+                          ELSE format('(%s) IS NOT FALSE', pg_get_expr(conbin, conrelid)) END, ' AND ')
+                        FROM pg_constraint JOIN pg_attribute x ON x.attrelid = conrelid AND attnum = conkey[1]
+                        WHERE conrelid = target AND contype IN ('c', 'n') AND NOT convalidated),
                       CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO probe
         FROM pg_attribute a -- to_jsonb() knows columns that older servers lack, and is dear
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
@@ -538,9 +540,14 @@ BEGIN
             OR attnotnull AND to_jsonb(a) ->> 'attidentity' = 'a') IS NOT TRUE;
         IF (pass = 1 AND broken IS NOT NULL OR pass = 2 AND is_work)
           AND NOT (dry OR on_citus OR texts_decide) THEN
-          doing := probe;
           failed := NULL;
           BEGIN
+            IF pass = 1 THEN -- as in pass 2: nobody writes meanwhile, and row-level security hides no row
+              lock_mode := 'ACCESS EXCLUSIVE';
+              EXECUTE format('SET LOCAL lock_timeout = %L; ALTER TABLE %s NO FORCE ROW LEVEL SECURITY',
+                             ceil(1000 * extract(epoch FROM budget_left)), this.sql_name);
+            END IF;
+            doing := probe;
             DISCARD PLANS; -- of triggers that have fired in this session: they keep NEW.* as it was then
             PERFORM set_config('search_path', path, true);
             EXECUTE probe;
@@ -568,9 +575,7 @@ BEGIN
                   WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
           END;
           no_row := failed IS NULL AND touched = 0 AND this.has_rows;
-          IF pass = 1 AND no_row AND tries < 3 THEN
-            RAISE lock_not_available; -- the row has just been changed: once more
-          ELSIF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
+          IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
             RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
               CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
               broken[2] USING DETAIL = broken[3], HINT = concat('Make the trigger work with both shapes, as '
@@ -626,20 +631,22 @@ BEGIN
                    format('trigger %1$s on %2$s: ' || CASE WHEN is_list AND arguments ~ word
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
-                     END, tgname, tgrelid::regclass, g.name, tgfoid::regprocedure) AS text
+                     END, tgname, tgrelid::regclass, g.name, p.oid::regprocedure) AS text
             FROM (SELECT w[1], w[2], w[3], w[4]
                   FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
                         FROM unnest(ARRAY[this.name, this.schema, from_name, to_name]::text[])
                           WITH ORDINALITY u (n, i)) u (w)) words (of_table, of_schema, of_from, of_to)
-            CROSS JOIN pg_trigger t JOIN pg_proc p ON p.oid = tgfoid
+            CROSS JOIN pg_trigger t JOIN pg_proc f ON f.oid = tgfoid
+            JOIN pg_proc p ON p.oid = tgfoid OR p.prorettype <> 'trigger'::regtype -- or one that it calls
+              AND p.pronamespace <> 'pg_catalog'::regnamespace AND position(p.proname || '(' IN f.prosrc) > 0
             CROSS JOIN LATERAL ( -- what it may name, and with which other name it counts as adapted
               SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M',
                      CASE WHEN n = giver THEN of_from END FROM unnest(gone) n
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
-                concat('\minsert\s+into\M[^;]*(',
+                concat('(\mexecute\M|\minsert\s+into\M)[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*
-                     THEN '(select|values\s*\(|,)\s*\({0,1}(new|old)\){0,1}\s*\.\s*\*|' END,
+                     THEN '(select|values\s*\(|,)\s*\({0,1}(new|old|\$\d)\){0,1}\s*\.\s*\*|' END,
                 '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', of_table,
                   to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), of_to
               WHERE added <> '{}' AND NOT this.has_children
@@ -649,19 +656,19 @@ BEGIN
               tgrelid = ANY (relations) AS is_ours,
               -- A list of what is left out of a log: by arguments, or as in to_jsonb(NEW) - 'name'.
               tgrelid = ANY (relations) AND other IS NOT NULL AND (arguments ~ word
-                OR prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)) AS is_list,
+                OR p.prosrc ~* concat('[^-]-\s*(array\s*\[[^];]*){0,1}''[^'';]*', word)) AS is_list,
               tgtype & 16 = 0 OR tgqual IS NOT NULL OR texts_decide OR NOT this.has_rows -- 16: on UPDATE
                 -- Perhaps of what has changed; or it tells nobody.
-                OR prosrc ~* '\m(distinct|exception\s+when)\M'
+                OR f.prosrc ~* '\m(distinct|exception\s+when)\M'
                 OR tgrelid <> target AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0' AS is_untried,
               -- Without comments and strings.
-              regexp_replace(prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code,
+              regexp_replace(p.prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code,
               -- With the schema, or in a trigger of the same one without.
               concat('(', of_schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
                 ')"{0,1}', of_table) AS its_name) is_it
-            WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(prosrc, ' ', arguments) ~* word
-              AND (concat(prosrc, ' ', arguments) ~ other) IS NOT TRUE
+            WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(p.prosrc, ' ', arguments) ~* word
+              AND (concat(p.prosrc, ' ', arguments) ~ other) IS NOT TRUE
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
               conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
@@ -690,12 +697,18 @@ BEGIN
                      WHEN to_found.width >= length(none) THEN none ELSE '' END,
                    incoming.sql_name, on_key), NULL]] END;
         END IF;
-        work := work || CASE WHEN holding IS NOT NULL THEN ARRAY[[CASE WHEN key IS NOT NULL THEN format(
-              E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
-              'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
-              outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END,
-              key, array_to_string(dropped, ', '), this.sql_name, outgoing.closing, holding) END,
-            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, holding)]] END;
+        IF holding IS NOT NULL THEN
+          line := format(
+            E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
+            'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
+            outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key,
+            array_to_string(dropped, ', '), this.sql_name, outgoing.closing, holding)
+            || CASE WHEN this.is_forced -- its owner is not to see more here
+               THEN format(E';\nALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+                           outgoing.sql_name) ELSE '' END;
+          work := work || ARRAY[[CASE WHEN key IS NOT NULL THEN line END,
+            format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, holding)]];
+        END IF;
         fill_by := format('UPDATE %s SET %s WHERE ', this.sql_name, array_to_string(fills, ', '));
         work := work
           || CASE WHEN fills <> '{}' AND filled IS NULL THEN ARRAY[[fill_by || with_null, NULL]] END

@@ -1,4 +1,4 @@
-import { databasePerTest, serverVersion } from '../support/database';
+import { connect, databasePerTest, serverVersion } from '../support/database';
 import { functions } from '../support/routes';
 import { doing, doingOnce, fire, refusal } from '../support/triggers';
 
@@ -86,6 +86,13 @@ describe('what the write that is tried does not reach is told by the texts', () 
     );
   });
 
+  test('a warning: a copy that is written as a string, of rows that have changed', async () => {
+    await here().client.query(
+      doing("EXECUTE format('INSERT INTO %I SELECT ($1).*', 'audit') USING OLD", fire(changed)),
+    );
+    expect((await functions.up(here())).join()).toMatch(/WARNING.* has a copy of whole rows .* in its text/);
+  });
+
   test.each([
     ['the row as json', doing('PERFORM to_jsonb(OLD.*), row_to_json(NEW)', fire(changed))],
     [
@@ -158,6 +165,30 @@ test('rows that row-level security hides: the write is tried on them', async () 
 });
 
 describe('on the old shape a write fails as well', () => {
+  test('of rows that row-level security hides: a warning', async () => {
+    const { client } = here();
+    await client.query(`${doing("PERFORM current_setting('app.user_id') || NEW.id")};
+      CREATE POLICY own ON user_profiles USING (user_id = 0);
+      ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`);
+    expect((await functions.up(here())).join()).toContain('a write fails without the change as well: ');
+  });
+
+  test('of a row that others write all the time: a warning', async () => {
+    const { client, url } = here();
+    await client.query(doing("PERFORM current_setting('app.user_id', TG_OP <> 'UPDATE') || NEW.id"));
+    const other = await connect(url);
+    await other.query("SET app.user_id = '1'");
+    let isOver = false;
+    const writing = (async () => {
+      while (!isOver) await other.query('UPDATE user_profiles SET phone = phone WHERE id = 1');
+    })();
+    const said = await functions.up(here());
+    isOver = true;
+    await writing;
+    await other.end();
+    expect(said.join()).toContain('a write fails without the change as well: ');
+  });
+
   test('with another error: that of the new one counts', async () => {
     const { client } = here();
     await client.query(`${doing('INSERT INTO audit VALUES (NEW.*)', fire('BEFORE UPDATE ON user_profiles FOR EACH ROW'))};

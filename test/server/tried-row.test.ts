@@ -1,5 +1,5 @@
 import { valuesOf } from '../support/application';
-import { databasePerTest } from '../support/database';
+import { databasePerTest, serverVersion } from '../support/database';
 import { functions, scripts } from '../support/routes';
 import { doing, eachRow, fire, refusal } from '../support/triggers';
 
@@ -29,6 +29,30 @@ test.each([functions, scripts])(
     });
   },
 );
+
+test('a row that a CHECK refuses, as it was not valid when it came, tells nothing: another one is tried', async () => {
+  const { client } = here();
+  await client.query(`UPDATE user_profiles SET phone = NULL WHERE id = 1; UPDATE user_profiles SET phone = '+1' WHERE id > 1;
+    ALTER TABLE user_profiles ADD CONSTRAINT known CHECK (phone IS NOT NULL) NOT VALID;
+    ${doing('INSERT INTO audit VALUES (NEW.*)', eachRow)}`);
+  expect(await refusal(functions.up(here()))).toContain('a write that works would fail from then on');
+});
+
+test('rows of two partitions may stand in the same place: only one is tried', async () => {
+  if (serverVersion < 11) return;
+  const { client } = here();
+  // The fill moves row 1 to where the archived one stands in the other partition.
+  await client.query(`DROP TABLE user_profiles CASCADE;
+    CREATE TABLE user_profiles (id int PRIMARY KEY, phone text, email_verified boolean, backup_codes text) PARTITION BY RANGE (id);
+    CREATE TABLE young PARTITION OF user_profiles FOR VALUES FROM (0) TO (9);
+    CREATE TABLE old PARTITION OF user_profiles FOR VALUES FROM (9) TO (99);
+    INSERT INTO user_profiles (id, phone, email_verified) VALUES (1, '1', NULL), (9, '9', true), (10, 'archived', true);
+    ${doing(
+      "IF OLD.phone = 'archived' THEN RAISE 'archived profiles are read-only'; END IF",
+      fire('AFTER UPDATE ON user_profiles FOR EACH ROW'),
+    )}`);
+  expect(await functions.up(here())).not.toContainEqual(expect.stringContaining('a write'));
+});
 
 test.each([
   // An index serves this order and no other: any other one would sort the whole table behind the lock.

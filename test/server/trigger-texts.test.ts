@@ -64,6 +64,38 @@ describe.each<[string, Route]>([
     expect(rows).toEqual([]);
   });
 
+  test.each([
+    ['that keeps codes out of a log', "SELECT entry - 'backup_codes'", 'PERFORM helper(to_jsonb(NEW))'],
+    [
+      'that writes the column',
+      "UPDATE user_profiles SET backup_codes = NULL WHERE false; SELECT '{}'::jsonb",
+      "IF TG_OP = 'INSERT' THEN PERFORM helper('{}'); END IF",
+    ],
+  ])(
+    'refused: a function %s, which a trigger calls; with both names it is not',
+    async (_name, body, call) => {
+      const { client } = here();
+      const helper = (text: string) =>
+        `CREATE OR REPLACE FUNCTION helper(entry jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+       BEGIN PERFORM 1; IF false THEN ${text}; END IF; RETURN entry; END $$`;
+      await client.query(
+        `${helper(body)}; ${doing(call, fire('AFTER INSERT ON user_profiles FOR EACH ROW'))}`,
+      );
+      expect(await refused()).toMatch(
+        /trigger audit on .*: its function (public\.)?helper\(jsonb\) has backup_codes in its text/,
+      );
+      await client.query(helper(`${body}; PERFORM 'mfa_backup_codes'`));
+      expect((await route.up(here())).join()).not.toMatch(/WARNING/);
+    },
+  );
+
+  test('a function that only has a name as one that a trigger calls: neither refused nor told', async () => {
+    await here().client.query(`
+      CREATE FUNCTION reset() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM backup_codes FROM user_profiles; END $$;
+      ${doing('PERFORM NEW.password_reset_token', fire('AFTER INSERT ON user_profiles FOR EACH ROW'))}`);
+    expect((await route.up(here())).join()).not.toMatch(/WARNING/);
+  });
+
   test('refused: an INSERT trigger that keeps both names in step, as one of them goes', async () => {
     const { client } = here();
     await client.query(`ALTER TABLE user_profiles ADD mfa_backup_codes text;
