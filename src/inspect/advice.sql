@@ -113,13 +113,21 @@ LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.ob
 LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
 WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR k.contype = 'c'
 UNION ALL -- not of triggers: at those the program itself looks
-SELECT 'warning', g.name, format('function %s has %s in its text, and may fail from then on', p.oid::regprocedure, g.name)
+SELECT 'warning', g.name, format('%s has %s in its text, and may fail or pass over it from then on', t.what, g.name)
 FROM gone g CROSS JOIN LATERAL (
   SELECT '\m' || regexp_replace(g.name, '\W', '\\\&', 'g') || '\M', '\m' || regexp_replace(g.other, '\W', '\\\&', 'g') || '\M'
 ) word (name, other)
-JOIN pg_proc p ON p.prosrc ~* word.name AND NOT coalesce(regexp_replace(p.prosrc, word.name, '', 'gi') ~* word.other, false)
-JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
-WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+JOIN (
+  SELECT format('function %s', p.oid::regprocedure), p.prosrc FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+  WHERE p.prorettype <> 'trigger'::regtype AND p.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+    AND l.lanname NOT IN ('internal', 'c')
+  UNION ALL -- the strings of a view, as in to_jsonb(t) - 'name': its columns follow a rename
+  SELECT DISTINCT format('view %s', ev_class::regclass),
+    array_to_string(ARRAY(SELECT regexp_matches(pg_get_viewdef(ev_class), '''[^'']*''', 'g')), ' ')
+  FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
+  WHERE ev_class <> $1
+) t (what, source) ON t.source ~* word.name AND NOT coalesce(regexp_replace(t.source, word.name, '', 'gi') ~* word.other, false)
 UNION ALL -- by name, as temporal_tables and jsonb_populate_record() do
 SELECT DISTINCT 'warning', g.name, format('%s has a column %I as well: where trigger %I writes rows to it by name, rename it there in '
                                           'the same moment, or it stays empty from then on', c.oid::regclass, g.name, tgname)

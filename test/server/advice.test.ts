@@ -160,6 +160,22 @@ test('plan warns of a function that reads the column, and not of one that has bo
   expect(await functions.up(here())).not.toContainEqual(expect.stringContaining('WARNING'));
 });
 
+test('plan warns of a view that leaves the column out by its name, and not of one that reads it', async () => {
+  const { client } = here();
+  const masks = (names: string) => `CREATE OR REPLACE VIEW people AS
+    SELECT id, (to_jsonb(p) ->> 'id')::bigint AS user_id, to_jsonb(p) -> (${names}) AS codes FROM user_profiles p`;
+  await client.query(
+    `CREATE VIEW codes AS SELECT backup_codes FROM user_profiles; ${masks("'backup_codes'")}`,
+  );
+  expect(await warnings()).toEqual([
+    expect.stringMatching(
+      /^view (public\.)?people has backup_codes in its text, and may fail or pass over it/,
+    ),
+  ]);
+  await client.query(masks("'backup_codes' || 'mfa_backup_codes'"));
+  expect(await warnings()).toEqual([]);
+});
+
 test('a history that gets the rows by name, as temporal_tables does', async () => {
   await here().client.query(`CREATE TABLE history (LIKE user_profiles);
     CREATE FUNCTION versioning() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
