@@ -637,8 +637,10 @@ BEGIN
                         FROM unnest(ARRAY[this.name, this.schema, from_name, to_name]::text[])
                           WITH ORDINALITY u (n, i)) u (w)) words (of_table, of_schema, of_from, of_to)
             CROSS JOIN pg_trigger t JOIN pg_proc f ON f.oid = tgfoid
-            JOIN pg_proc p ON p.oid = tgfoid OR p.prorettype <> 'trigger'::regtype -- or one that it calls
-              AND p.pronamespace <> 'pg_catalog'::regnamespace AND position(p.proname || '(' IN f.prosrc) > 0
+            JOIN pg_proc p ON p.oid = tgfoid OR position(p.proname || '(' IN f.prosrc) > 0 AND p.oid = ANY (
+              ARRAY(SELECT oid FROM pg_proc -- what it calls
+              WHERE prorettype <> 'trigger'::regtype AND pronamespace <> 'pg_catalog'::regnamespace
+                AND EXISTS (SELECT FROM unnest(names) n WHERE prosrc ILIKE '%' || n || '%')))
             CROSS JOIN LATERAL ( -- what it may name, and with which other name it counts as adapted
               SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M',
                      CASE WHEN n = giver THEN of_from END FROM unnest(gone) n
