@@ -102,7 +102,8 @@ DECLARE
   is_vacuum boolean; -- an autovacuum is among those who hold the lock
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
-  filled    integer; -- and how many of them are; NULL: no such rows, or the rest is filled behind the lock
+  lists     integer := 0; -- how often they were listed,
+  filled    integer; -- how many of them are filled; NULL: no such rows, or the rest is filled behind the lock
   held_by   pg_catalog.text; -- who keeps a lock from us,
   remedy    pg_catalog.text; -- and what ends that
   said      pg_catalog.text[];
@@ -711,8 +712,10 @@ BEGIN
             [format('DROP TABLE %s', incoming.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', incoming.sql_name)]] END || after_alter;
         IF pass = 1 AND work <> '{}' THEN
-          IF fills <> '{}' AND batches IS NULL AND (alone OR dry AND may_commit) AND this.is_open
-            AND NOT on_citus AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
+          -- They are listed again where they were many: a row that others write meanwhile moves.
+          IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) > 1 AND lists < 3)
+            AND (alone OR dry AND may_commit) AND this.is_open AND NOT on_citus
+            AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             IF dry THEN
               RAISE INFO '%; -- % rows at a time, before the lock', fill_by || with_null, batch;
               batches := '{}';
@@ -725,6 +728,7 @@ BEGIN
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             filled := 0;
+            lists := lists + 1;
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
           -- 7. What is sent: the shape before, the locks, and the work.

@@ -83,6 +83,20 @@ test('one that comes after the batches', async () => {
   expect(rowCount).toBe(1);
 });
 
+test('one that moves while they are filled, as others write it: it is filled before the lock, too', async () => {
+  if (serverVersion < 11) return;
+  const { client, url } = here();
+  await loadProfiles(client, people);
+  await client.query(`CREATE SEQUENCE moves;
+    CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF nextval('moves') = 1 THEN UPDATE user_profiles SET role = role
+        WHERE id = (SELECT max(id) FROM user_profiles WHERE phone IS NULL); END IF; RETURN NULL; END $$;
+    CREATE TRIGGER move AFTER UPDATE ON user_profiles FOR EACH STATEMENT EXECUTE PROCEDURE move()`);
+  const said = (await migrate(url, 'up', filling)).join('\n');
+  expect(said).toContain('rows at a time');
+  expect(said).not.toMatch(/phone IS NULL \(\d+ rows\)/);
+});
+
 test('a trigger that empties them again: it ends, and refuses', async () => {
   const { client, url } = here();
   await loadProfiles(client, people);
