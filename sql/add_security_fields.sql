@@ -381,12 +381,13 @@ BEGIN
           col := look.col;
           actual := look.actual;
           archived := look.archived;
-          matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
+          matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL'); -- unless it comes back
           wanted := look.declared;
           fill := wanted.value;
           to_type := CASE WHEN col = to_name THEN actual.type ELSE to_type END;
           IF actual.name IS NOT NULL THEN
-            IF col = to_name OR actual.special IS NOT NULL AND col = from_name THEN -- it keeps its type
+            -- It keeps its type. (A generated column of the old name is refused below.)
+            IF col = to_name OR (col = from_name AND actual.special IS NOT NULL) THEN
               wanted.name := col;
               wanted.type := actual.type;
               wanted.kind := actual.kind;
@@ -409,8 +410,8 @@ BEGIN
             from_type := actual.type;
             nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE declaration #>> '{rename,empty}' END;
             holding := format(CASE WHEN actual.not_null
-              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L)' ELSE 't.%2$I::pg_catalog.text' END
-              || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
+              THEN 'coalesce(t.%1$I::pg_catalog.text, %3$L)' ELSE 't.%1$I::pg_catalog.text' END
+              || ' IS DISTINCT FROM t.%2$I::pg_catalog.text COLLATE "C"', to_name, from_name, nothing);
             CONTINUE;
           ELSIF actual.name IS NULL THEN
             added := added || col;
@@ -613,8 +614,8 @@ BEGIN
         -- would fail, or write a secret down, where the write that is tried (4.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
-            SELECT is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
-                                                    ELSE code ~* its_name END AS is_fatal,
+            SELECT is_list OR (code ~* word AND CASE WHEN is_ours THEN is_untried
+                                                     ELSE code ~* its_name END) AS is_fatal,
                    format('trigger %1$s on %2$s: ' || CASE WHEN is_list AND arguments ~ word
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'

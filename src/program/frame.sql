@@ -323,7 +323,7 @@ BEGIN
           col := look.col;
           actual := look.actual;
           archived := look.archived;
-          matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL');
+          matches := matches || ('a.' || quote_ident(archived.name) || ' IS NULL'); -- unless it comes back
 --@ wanted
           IF wanted.name IS NULL THEN
             CONTINUE WHEN actual.name IS NULL;
@@ -503,8 +503,8 @@ BEGIN
         -- would fail, or write a secret down, where the write that is tried (4.) cannot tell.
         IF pass = 1 AND EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) THEN
           FOR look IN
-            SELECT is_list OR code ~* word AND CASE WHEN is_ours THEN is_untried
-                                                    ELSE code ~* its_name END AS is_fatal,
+            SELECT is_list OR (code ~* word AND CASE WHEN is_ours THEN is_untried
+                                                     ELSE code ~* its_name END) AS is_fatal,
                    format('trigger %1$s on %2$s: ' || CASE WHEN is_list AND arguments ~ word
                      THEN 'its argument names %3$s, and does not follow the rename'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'

@@ -15,7 +15,8 @@
           fill := wanted.value;
           to_type := CASE WHEN col = to_name THEN actual.type ELSE to_type END;
           IF actual.name IS NOT NULL THEN
-            IF col = to_name OR actual.special IS NOT NULL AND col = from_name THEN -- it keeps its type
+            -- It keeps its type. (A generated column of the old name is refused below.)
+            IF col = to_name OR (col = from_name AND actual.special IS NOT NULL) THEN
               wanted.name := col;
               wanted.type := actual.type;
               wanted.kind := actual.kind;
@@ -35,8 +36,8 @@
             from_type := actual.type;
             nothing := CASE WHEN from_type ~ '\]$' THEN '{}' ELSE declaration #>> '{rename,empty}' END;
             holding := format(CASE WHEN actual.not_null
-              THEN 'coalesce(t.%2$I::pg_catalog.text, %3$L)' ELSE 't.%2$I::pg_catalog.text' END
-              || ' IS DISTINCT FROM t.%1$I::pg_catalog.text COLLATE "C"', from_name, to_name, nothing);
+              THEN 'coalesce(t.%1$I::pg_catalog.text, %3$L)' ELSE 't.%1$I::pg_catalog.text' END
+              || ' IS DISTINCT FROM t.%2$I::pg_catalog.text COLLATE "C"', to_name, from_name, nothing);
 --@ another type
             conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
               'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
