@@ -505,8 +505,8 @@ BEGIN
           FOR look IN
             SELECT is_list OR (code ~* word AND CASE WHEN is_ours THEN is_untried
                                                      ELSE code ~* its_name END) AS is_fatal,
-                   format('trigger %1$s on %2$s: ' || CASE WHEN is_list AND arguments ~ word
-                     THEN 'its argument names %3$s, and does not follow the rename'
+                   format('trigger %1$s on %2$s: ' || CASE WHEN arguments ~ word
+                     THEN 'its argument names %3$s, and does not follow the change'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
                      END, tgname, tgrelid::regclass, g.name, p.oid::regprocedure) AS text
             FROM (SELECT w[1], w[2], w[3], w[4]

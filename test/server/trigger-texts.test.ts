@@ -198,7 +198,7 @@ describe.each<[string, Route]>([
       END $$;
       ${logs("'mfa_secret', 'backup_codes'")}`);
     expect(await refused()).toMatch(
-      /^user_profiles is left as it was: trigger log_changes on (public\.)?user_profiles: its argument names backup_codes, and does not follow the rename/,
+      /^user_profiles is left as it was: trigger log_changes on (public\.)?user_profiles: its argument names backup_codes, and does not follow the change/,
     );
     await client.query(logs("'backup_codes', 'mfa_backup_codes'"));
     await route.up(here());
