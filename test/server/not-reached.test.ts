@@ -154,7 +154,9 @@ test('an argument that names a column which goes, and is not renamed: a warning'
       "CREATE TRIGGER audit AFTER UPDATE ON user_profiles FOR EACH ROW EXECUTE PROCEDURE audit('password_reset_token')",
     ),
   );
-  expect((await functions.down(here())).join()).toMatch(/WARNING.*: its argument names password_reset_token, and does not follow the change/);
+  expect((await functions.down(here())).join()).toMatch(
+    /WARNING.*: its argument names password_reset_token, and does not follow the change/,
+  );
 });
 
 test('rows that row-level security hides: the write is tried on them', async () => {
