@@ -100,7 +100,7 @@ DECLARE
   is_vacuum boolean; -- an autovacuum is among those who hold the lock
   fill_by   pg_catalog.text; -- statement
   batches   pg_catalog.text[]; -- of rows that are filled before the lock,
-  lists     integer := 0; -- how often they were listed,
+  listed    integer := 2147483647; -- how many they were the time before,
   filled    integer; -- how many of them are filled; NULL: no such rows, or the rest is filled behind the lock
   held_by   pg_catalog.text; -- who keeps a lock from us,
   remedy    pg_catalog.text; -- and what ends that
@@ -163,8 +163,10 @@ DECLARE
       WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.xact_start < asked, true)
         AND (l.relation = ANY (relations || before.oid || incoming.oid)
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND (lock_mode <> 'SHARE UPDATE EXCLUSIVE'
-                 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+               AND l.mode <> ALL (CASE lock_mode -- those who let us pass
+                 WHEN 'ROW EXCLUSIVE' THEN '{AccessShareLock}' -- but for rows, which the others may hold
+                 WHEN 'SHARE UPDATE EXCLUSIVE' THEN '{AccessShareLock,RowShareLock,RowExclusiveLock}'
+                 ELSE '{}' END::pg_catalog.text[])
              OR l.transactionid IN (
                SELECT xmax FROM pg_class WHERE oid = ANY (relations)
                UNION ALL SELECT xmax FROM pg_attribute WHERE attrelid = ANY (relations)))) holder;
@@ -741,8 +743,8 @@ BEGIN
             [format('DROP TABLE %s', incoming.sql_name),
              format('SELECT NOT EXISTS (SELECT FROM %s)', incoming.sql_name)]] END || after_alter;
         IF pass = 1 AND work <> '{}' THEN
-          -- They are listed again where they were many: a row that others write meanwhile moves.
-          IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) > 1 AND lists < 3)
+          -- A row that others write meanwhile moves: they are listed again, as long as they get fewer.
+          IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) BETWEEN 2 AND listed - 1)
             AND (alone OR dry AND may_commit) AND this.is_open AND NOT on_citus
             AND (SELECT sum(pg_relation_size(r)) FROM unnest(relations) r) > batch_from THEN
             IF dry THEN
@@ -751,13 +753,14 @@ BEGIN
               filled := 0;
               CONTINUE tries;
             END IF;
+            listed := coalesce(cardinality(batches), listed);
+            -- By ctid, as those of several partitions may be equal, and are then filled at once.
             EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
-              'rows FROM (SELECT ctid, row_number() OVER () AS n FROM %s WHERE %s) r GROUP BY n / %s) b',
-              this.sql_name, with_null, batch) INTO batches;
+              'rows FROM (SELECT ctid, row_number() OVER (ORDER BY ctid) AS n FROM %s WHERE %s) r '
+              'GROUP BY n / %s) b', this.sql_name, with_null, batch) INTO batches;
             fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
                               fill_by, with_null);
             filled := 0;
-            lists := lists + 1;
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
           -- 7. What is sent: the shape before, the locks, and the work.
@@ -827,8 +830,10 @@ BEGIN
                   WHEN SQLSTATE = '42501' AND NOT has_schema_privilege(this.owner, this.schema, 'CREATE')
                   THEN format(
                     'As the owner of the schema: GRANT CREATE ON SCHEMA %I TO %I; ', this.schema, this.owner)
-                  WHEN SQLSTATE = '42P07'
-                  THEN 'An archive is never overwritten: look into it, then rename or drop it. '
+                  WHEN SQLSTATE = '42P07' THEN 'An archive is never overwritten: look into it (row-level '
+                    'security may hide its rows), then rename or drop it. '
+                  WHEN SQLSTATE = '23502' AND doing LIKE 'ALTER %'
+                  THEN 'NULLs are written meanwhile: find out by what, or wait for it to end. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601') AND doing !~ '^UPDATE '
                   THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
                   END, 'The statement was: ', doing);
@@ -840,11 +845,13 @@ BEGIN
                                                THEN format(' (%s rows)', touched) END);
           END IF;
         END LOOP;
-        said := said || CASE WHEN pass = 2 AND NOT dry
-            AND EXISTS (SELECT FROM pg_class WHERE oid = incoming.oid)
-          THEN ARRAY[format('%s: %s stays: %s. Look into it, then drop it', table_name, incoming.sql_name,
-            CASE WHEN incoming_oid IS NULL THEN 'its key is no longer the table''s, so nothing came back'
-            ELSE 'it holds values that are not back: the row is gone, or the column is another one' END)] END;
+        IF pass = 2 AND NOT dry AND EXISTS (SELECT FROM pg_class WHERE oid = incoming.oid) THEN
+          said := said || format(
+            '%s: %s stays: %s. Look into it (row-level security may hide its rows), then drop it', table_name,
+            incoming.sql_name, CASE WHEN incoming_oid IS NULL
+              THEN 'its key is no longer the table''s, so nothing came back'
+              ELSE 'it holds values that are not back: the row is gone, or the column is another one' END);
+        END IF;
       END; END LOOP;
       said := said || CASE WHEN said = '{}' THEN ARRAY[format('%s: nothing to do', table_name)]
         WHEN in_block AND is_work AND NOT dry THEN ARRAY[
@@ -884,10 +891,10 @@ BEGIN
           RAISE EXCEPTION '% is left as it was, but for NULLs that are filled: %', table_name,
             CASE WHEN SQLSTATE ~ '^(2[23]|44)' THEN 'a value stands in the way' ELSE SQLERRM END
             USING ERRCODE = SQLSTATE, HINT = 'The statement was: ' || fill_by;
-        ELSIF filled IS NULL OR SQLSTATE <> '23502' THEN
+        ELSIF filled IS NULL OR filled > 5 OR SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
-        filled := NULL; -- new NULLs have come since: they are filled behind the lock
+        filled := NULL; -- some new NULLs have come since: they are filled behind the lock
     END;
   END LOOP tries;
 

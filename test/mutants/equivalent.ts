@@ -25,16 +25,6 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     reason: 'It looks for children where there are none: slower, and finds none.',
   },
   {
-    line: "IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) > 1 AND lists < 3)",
-    mutated: "IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) > 1 AND lists <= 3)",
-    reason: 'Rows that need not be listed once more are: slower, before the lock, and to the same end.',
-  },
-  {
-    line: "IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) > 1 AND lists < 3)",
-    mutated: "IF fills <> '{}' AND (batches IS NULL OR cardinality(batches) >= 1 AND lists < 3)",
-    reason: 'The same, where they were few.',
-  },
-  {
     line: "PERFORM pg_catalog.pg_logical_emit_message(true, 'table_change', 'done');",
     mutated: 'NULL;',
     reason: 'Nobody waits for the standby: a server of its own is needed to see it (test/fire/standby).',

@@ -64,14 +64,14 @@ test('values of a person who is gone stay in the archive, which stays and is sai
   await client.query('DELETE FROM user_profiles WHERE user_id = 5');
   const said = await functions.up(here());
   expect(said).toContain(
-    'user_profiles: public.user_profiles_0016_down_archive stays: it holds values that are not back: the row is gone, or the column is another one. Look into it, then drop it',
+    'user_profiles: public.user_profiles_0016_down_archive stays: it holds values that are not back: the row is gone, or the column is another one. Look into it (row-level security may hide its rows), then drop it',
   );
   const { rows } = await client.query('SELECT external_id FROM user_profiles_0016_down_archive');
   expect(rows).toEqual([{ external_id: 'external-5' }]);
   // It is never overwritten: the way back refuses, and says what to do.
   const before = await schemaOf(client);
   await expect(functions.down(here())).rejects.toThrow(
-    /"user_profiles_0016_down_archive" already exists\nAn archive is never overwritten: look into it, then rename or drop it\./,
+    /"user_profiles_0016_down_archive" already exists\nAn archive is never overwritten: look into it \(row-level security may hide its rows\), then rename or drop it\./,
   );
   expect(await schemaOf(client)).toEqual(before);
   await client.query('DROP TABLE user_profiles_0016_down_archive');
