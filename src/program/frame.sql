@@ -41,7 +41,8 @@ DECLARE
   outgoing  pg_catalog.record; -- the one for values that go
   incoming_oid pg_catalog.oid; -- where its rows can be told by the primary key:
   key       pg_catalog.text; -- its columns,
-  on_key    pg_catalog.text; -- how the table t and an archive a are joined by them
+  on_key    pg_catalog.text; -- how the table t and an archive a are joined by them,
+  by_key    pg_catalog.text; -- and the order with the newest row first
   names     pg_catalog.text[]; -- of the columns concerned
   path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
@@ -378,11 +379,12 @@ BEGIN
         -- The primary key (a btree: not WITHOUT OVERLAPS); where children inherit, with the table of the row.
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
+                 string_agg(k.name || ' DESC', ', ' ORDER BY place),
                  CASE WHEN jsonb_object_agg(k.name, type) = (
                    SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_index
                    JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
                    WHERE indrelid = incoming.oid AND indisprimary) THEN incoming.oid END
-          INTO key, on_key, incoming_oid
+          INTO key, on_key, by_key, incoming_oid
           FROM (
             SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
                    'regclass'::regtype::oid
@@ -402,7 +404,8 @@ BEGIN
         -- 4. Try a write: one row is updated to itself, with its triggers, and that is undone. In pass 2, on
         -- the new shape. If it fails there, all is undone, and the next try begins with it, on the old shape:
         -- if it works there, the change would break it. If not, or if no row can be written, the texts of
-        -- triggers decide (5.). (This query also runs in pass 1, so that it is planned before the lock.)
+        -- triggers decide (5.). The newest row: an old one may be what a CHECK NOT VALID refuses. (This query
+        -- also runs in pass 1, so that it is planned before the lock.)
         SELECT format('UPDATE %1$s SET %2$s WHERE (tableoid, ctid) OPERATOR(pg_catalog.=) '
                       '(SELECT tableoid, ctid FROM %1$s%3$s%4$s LIMIT 1 FOR UPDATE)', this.sql_name,
                       string_agg(format('%1$I = %1$I', attname), ', '), (
@@ -411,7 +414,7 @@ BEGIN
                           ELSE format('(%s) IS NOT FALSE', pg_get_expr(conbin, conrelid)) END, ' AND ')
                         FROM pg_constraint JOIN pg_attribute x ON x.attrelid = conrelid AND attnum = conkey[1]
                         WHERE conrelid = target AND contype IN ('c', 'n') AND NOT convalidated),
-                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || key END) INTO probe
+                      CASE WHEN NOT this.has_children THEN ' ORDER BY ' || by_key END) INTO probe
         FROM pg_attribute a -- to_jsonb() knows columns that older servers lack, and is dear
         WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
           AND (atthasdef AND to_jsonb(a) ->> 'attgenerated' > ''
