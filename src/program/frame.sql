@@ -214,7 +214,8 @@ BEGIN
         ELSIF current_setting('transaction_isolation') <> 'read committed' AND NOT dry THEN
           RAISE EXCEPTION 'this transaction is %: it would go on seeing % as it was before the lock',
             upper(current_setting('transaction_isolation')), table_name
-            USING HINT = 'SET default_transaction_isolation = ''read committed''; then run it again.';
+            USING HINT = 'SET default_transaction_isolation = ''read committed''; or, where you BEGIN, BEGIN '
+              'ISOLATION LEVEL READ COMMITTED. Then run it again.';
         END IF;
         SELECT oid::regclass, pg_get_userbyid(relowner) INTO line, detail FROM pg_class
         WHERE oid = ANY (relations) AND NOT pg_has_role(relowner, 'USAGE') AND NOT dry;

@@ -160,6 +160,9 @@ test('under a stricter isolation level: a transaction of its own is READ COMMITT
   const before = await sessionOf(client);
   if (serverVersion >= 11) await client.query(add);
   expect(await sessionOf(client)).toEqual(before);
+  await client.query(/BEGIN ISOLATION LEVEL READ COMMITTED/.exec(hint)?.[0] ?? 'BEGIN');
+  await client.query(add);
+  await client.query('ROLLBACK');
   await client.query(/SET default_transaction_isolation = 'read committed'/.exec(hint)?.[0] ?? '');
   await client.query('BEGIN');
   await client.query(add);
