@@ -611,16 +611,15 @@ BEGIN
             IF dry THEN
               RAISE INFO '%; -- % rows at a time, before the lock', fill_by || with_null, batch;
               batches := '{}';
-              filled := 0;
-              CONTINUE tries;
+            ELSE
+              listed := coalesce(cardinality(batches), listed);
+              -- By ctid, as those of several partitions may be equal, and are then filled at once.
+              EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
+                'rows FROM (SELECT ctid, row_number() OVER (ORDER BY ctid) AS n FROM %s WHERE %s) r '
+                'GROUP BY n / %s) b', this.sql_name, with_null, batch) INTO batches;
+              fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
+                                fill_by, with_null);
             END IF;
-            listed := coalesce(cardinality(batches), listed);
-            -- By ctid, as those of several partitions may be equal, and are then filled at once.
-            EXECUTE format('SELECT coalesce(array_agg(rows::text), ''{}'') FROM (SELECT array_agg(ctid) AS '
-              'rows FROM (SELECT ctid, row_number() OVER (ORDER BY ctid) AS n FROM %s WHERE %s) r '
-              'GROUP BY n / %s) b', this.sql_name, with_null, batch) INTO batches;
-            fill_by := format('%sctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[]) AND (%s)',
-                              fill_by, with_null);
             filled := 0;
             CONTINUE tries; -- it COMMITs between batches, which no block with an EXCEPTION may
           END IF;
@@ -753,7 +752,7 @@ BEGIN
         ELSIF filled IS NULL OR filled > 5 OR SQLSTATE <> '23502' THEN
           RAISE;
         END IF;
-        filled := NULL; -- some new NULLs have come since: they are filled behind the lock
+        filled := NULL; -- new NULLs have come since: where there were few, they are filled behind the lock
     END;
   END LOOP tries;
 

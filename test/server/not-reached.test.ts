@@ -182,7 +182,7 @@ describe('on the old shape a write fails as well', () => {
     await other.query("SET app.user_id = '1'");
     let isOver = false;
     const writing = (async () => {
-      while (!isOver) await other.query('UPDATE user_profiles SET phone = phone WHERE id = 1');
+      while (!isOver) await other.query('UPDATE user_profiles SET phone = phone WHERE id = 20');
     })();
     const said = await functions.up(here());
     isOver = true;

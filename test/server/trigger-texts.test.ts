@@ -77,7 +77,7 @@ describe.each<[string, Route]>([
       const { client } = here();
       const helper = (text: string) =>
         `CREATE OR REPLACE FUNCTION helper(entry jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
-       BEGIN PERFORM 1; IF false THEN ${text}; END IF; RETURN entry; END $$`;
+       BEGIN IF false THEN ${text}; END IF; RETURN entry; END $$`;
       await client.query(
         `${helper(body)}; ${doing(call, fire('AFTER INSERT ON user_profiles FOR EACH ROW'))}`,
       );
@@ -225,7 +225,6 @@ test.each(ignoring)('%s: a warning, and the change is made', async (_, up) => {
       CREATE TABLE off PARTITION OF whole FOR VALUES IN (false);
       CREATE TABLE switched_on PARTITION OF whole FOR VALUES IN (true);
       INSERT INTO whole SELECT * FROM user_profiles;
-      DELETE FROM switched_on WHERE id = (SELECT min(id) FROM switched_on); -- where a row of the other one is
       DROP TABLE user_profiles;
       ALTER TABLE whole RENAME TO user_profiles;
       ${doing('PERFORM NEW.backup_codes', fire('BEFORE UPDATE ON switched_on FOR EACH ROW'))}`);
