@@ -53,24 +53,6 @@ describe('the deadline', () => {
     expect(await shapeOf(client)).toBe('after');
     await blocker.end().catch(() => undefined);
   });
-
-  test('a role that may not see who it is says so', async () => {
-    const { adminUrl } = here();
-    const blocker = await connect(adminUrl);
-    await blocker.query('BEGIN; SELECT 1 FROM user_profiles');
-    const { stderr } = await migrate();
-    expect(stderr).toMatch(/Held by pid \d+, user postgres, .*hidden from this role\n/);
-    await blocker.end();
-  });
-
-  test('a prepared transaction is named as one, and what is said ends it', async () => {
-    const { client } = here();
-    await client.query("BEGIN; SELECT 1 FROM user_profiles; PREPARE TRANSACTION 'forgotten'");
-    const { stderr } = await migrate();
-    expect(stderr).toContain('Held by a prepared transaction: forgotten\n');
-    await client.query(/ROLLBACK PREPARED .*;/.exec(stderr)?.[0] ?? '');
-    expect((await migrate()).code).toBe(0);
-  });
 });
 
 describe('behind a transaction that stays open, nobody waits longer than a try may', () => {

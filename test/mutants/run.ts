@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -144,18 +145,17 @@ function jestPasses(files: readonly string[], env: NodeJS.ProcessEnv): Promise<b
   });
 }
 
-/** So many of them at random; the same ones for the same seed (a linear congruential generator, Numerical Recipes). */
-function drawn<T>(all: readonly T[], count: number, seed: number): T[] {
-  let state = seed;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state;
-  };
+/** So many of them at random: those whose hash is least, so that a line that changes draws no others anew. */
+function drawn(all: readonly Mutant[], count: number, seed: number): Mutant[] {
+  const hash = (mutant: Mutant) =>
+    createHash('sha256')
+      .update(`${seed} ${JSON.stringify(mutant)}`)
+      .digest('hex');
   return all
-    .map((value) => ({ value, order: next() }))
-    .sort((a, b) => a.order - b.order)
+    .map((mutant) => ({ mutant, hash: hash(mutant) }))
+    .sort((a, b) => (a.hash < b.hash ? -1 : 1))
     .slice(0, count)
-    .map(({ value }) => value);
+    .map(({ mutant }) => mutant);
 }
 
 function described({ line, mutated }: Mutant): string {

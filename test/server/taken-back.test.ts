@@ -1,6 +1,6 @@
 import { shapeOf } from '../support/application';
 import { everythingIn, schemaOf } from '../support/catalog';
-import { databasePerTest, loadState } from '../support/database';
+import { databasePerTest, loadState, serverVersion } from '../support/database';
 import { knexFor } from '../support/knex';
 import { functions, type Route, scripts } from '../support/routes';
 
@@ -81,6 +81,21 @@ test('a type that was changed since stays, and that is said', async () => {
   expect(await shapeOf(client)).toMatchObject({ backup_codes: 'text NOT NULL' });
   const spent = await client.query('SELECT backup_codes FROM user_profiles WHERE user_id = 2');
   expect(spent.rows).toEqual([{ backup_codes: '[]' }]);
+});
+
+const testWithGenerated = serverVersion >= 12 ? test : test.skip;
+
+testWithGenerated('a generated column in its place stays generated, with NULLs', async () => {
+  const { client } = here();
+  await loadState(client, '0015');
+  await functions.up(here());
+  await client.query(`ALTER TABLE user_profiles DROP mfa_backup_codes,
+    ADD mfa_backup_codes text GENERATED ALWAYS AS (CASE WHEN mfa_enabled THEN '["A1"]' END) STORED`);
+  const said = (await functions.down(here())).join();
+  expect(said).toMatch(/leave backup_codes as text, though it was jsonb/);
+  expect(await shapeOf(client)).toMatchObject({
+    backup_codes: expect.stringMatching(/^text DEFAULT\s+CASE/),
+  });
 });
 
 test.each([

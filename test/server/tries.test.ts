@@ -153,13 +153,16 @@ test('somebody who reads meanwhile waits no longer than one try', async () => {
   expect(Math.max(...waits)).toBeLessThan((performance.now() - began) / 3);
 });
 
+const givenUp = (): Promise<Error> =>
+  attempt(undefined, { deadline: 300 }).then(
+    () => expect('given up').toBe('made') as never,
+    (reason) => reason,
+  );
+
 test('the deadline: given up, with who is in the way and how to wait longer; nothing has changed, and what is said helps', async () => {
   await read();
   const before = await schemaOf(here().client);
-  const refusal: Error = await attempt(undefined, { deadline: 300 }).then(
-    () => undefined,
-    (reason) => reason,
-  );
+  const refusal = await givenUp();
   expect(refusal).toMatchObject({
     name: 'UserError',
     message: expect.stringMatching(
@@ -172,6 +175,22 @@ test('the deadline: given up, with who is in the way and how to wait longer; not
   await here().admin.query(terminate);
   await attempt();
   expect(await isMade()).toBe(true);
+});
+
+test('a prepared transaction is named as one, and what is said ends it', async () => {
+  await other.query("BEGIN; SELECT FROM user_profiles; PREPARE TRANSACTION 'forgotten'");
+  const { message } = await givenUp();
+  expect(message).toContain('Held by a prepared transaction: forgotten\n');
+  await other.query(/ROLLBACK PREPARED .*;/.exec(message)?.[0] ?? '');
+  await attempt();
+  expect(await isMade()).toBe(true);
+});
+
+test('a role that may not see who it is says so', async () => {
+  await here().admin.query('BEGIN; SELECT FROM user_profiles');
+  const { message } = await givenUp();
+  await here().admin.query('COMMIT');
+  expect(message).toMatch(/Held by pid \d+, user postgres, .*hidden from this role\n/);
 });
 
 test('another table that is in use, as an archive that is read: said, and tried again', async () => {
