@@ -29,4 +29,10 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     mutated: 'NULL;',
     reason: 'Nobody waits for the standby: a server of its own is needed to see it (test/fire/standby).',
   },
+  {
+    line: 'budget_left := budget_left - (clock_timestamp() - asked);',
+    mutated: 'NULL;',
+    reason:
+      'Each partition is waited for as long as all together may be: only a clock can tell (test/fire/blocked).',
+  },
 ];
