@@ -147,9 +147,12 @@ JOIN pg_namespace s ON s.nspname = 'pglogical' AND g.new IS NOT NULL
 JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'replication_set_table'
 UNION ALL
 SELECT 'warning', '', line FROM (
-  SELECT format('before PostgreSQL 11 a column with a default rewrites the table, and readers wait: %s',
-                pg_size_pretty(pg_table_size($1))) AS line
-  WHERE current_setting('server_version_num')::integer < 110000 AND $5 ~ 'ADD COLUMN [^\n]* DEFAULT'
+  SELECT format('%s rewrites the table (%s): readers wait, and a pg_dump that has begun by then, but not come to it yet, saves '
+                'it without a row', what, pg_size_pretty(pg_table_size($1))) AS line
+  FROM (VALUES
+    (current_setting('server_version_num')::integer < 110000 AND $5 ~ 'ADD COLUMN [^\n]* DEFAULT',
+     'before PostgreSQL 11 a column with a default'),
+    ($5 ~ 'ALTER COLUMN [^\n]* TYPE [^\n]* USING ', 'a column that becomes narrow again')) rewrite (applies, what) WHERE applies
   UNION ALL
   SELECT format('only %s more columns are possible: a table has 1,600 numbers, and dropped ones keep theirs', 1600 - max(attnum))
   FROM pg_attribute WHERE attrelid = $1 HAVING max(attnum) > 1500
