@@ -1,6 +1,5 @@
 --@ declare
         none      CONSTANT pg_catalog.text := declaration #>> '{rename,empty}';
-        gone      pg_catalog.text[] := '{}'; -- columns that will not be there under this name
         declared  pg_catalog.record; -- as declared
         from_wanted pg_catalog.record; -- the old name as wanted,
         to_found  pg_catalog.record; -- the new one as it is
@@ -20,7 +19,6 @@
           ELSE
             giver := to_name;
             taker := from_name;
-            gone := ARRAY[giver];
           END IF;
         END IF;
 --@ wanted
@@ -39,7 +37,6 @@
             to_found := actual;
           END IF;
 --@ dropped
-            gone := gone || col;
             -- A value is what is not the default with which up would add the column again. As text where the
             -- type is another by now, or has no operator of its own.
             holding := concat(holding || ' OR ', format(CASE
@@ -92,9 +89,6 @@
                 format('ALTER TABLE %s %s', this.sql_name, line), 'it can be done']];
             END IF;
 --@ refused
---@ goes
-              SELECT n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M',
-                     CASE WHEN n = giver THEN of_from END FROM unnest(gone) n
 --@ rows
         -- An archived old value whose row has no new one by now has been replaced and spent since. Said as
         -- "none" under the new name, so that the next up does not take it for one that never moved.

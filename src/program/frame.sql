@@ -331,7 +331,7 @@ BEGIN
 --@ wanted
           IF wanted.name IS NULL THEN
             CONTINUE WHEN actual.name IS NULL;
-            dropped := dropped || quote_ident(col);
+            dropped := dropped || col;
             clauses := clauses || format('DROP COLUMN %I', col);
 --@ dropped
             CONTINUE;
@@ -398,7 +398,7 @@ BEGIN
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
             WHERE i.indrelid = target AND i.indisprimary AND NOT EXISTS ( -- or it would go with a column
               SELECT FROM pg_attribute x WHERE x.attrelid = target AND x.attnum = ANY (i.indkey)
-                AND quote_ident(x.attname) = ANY (dropped))
+                AND x.attname = ANY (dropped))
           ) k (place, name, match, type) HAVING bool_or(place > 0);
         END IF;
 
@@ -515,24 +515,24 @@ BEGIN
                      THEN 'its argument names %3$s, and does not follow the change'
                      ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
                      END, tgname, tgrelid::regclass, g.name, p.oid::regprocedure) AS text
-            FROM (SELECT w[1], w[2], w[3], w[4]
-                  FROM (SELECT array_agg('\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M' ORDER BY i)
-                        FROM unnest(ARRAY[this.name, this.schema, from_name, to_name]::text[])
-                          WITH ORDINALITY u (n, i)) u (w)) words (of_table, of_schema, of_from, of_to)
+            FROM (SELECT jsonb_object_agg(n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M')
+                  FROM unnest(names || ARRAY[this.name, this.schema]::text[]) n) w (words)
             CROSS JOIN pg_trigger t JOIN pg_proc f ON f.oid = tgfoid
             JOIN pg_proc p ON p.oid = tgfoid OR position(p.proname || '(' IN f.prosrc) > 0 AND p.oid = ANY (
               ARRAY(SELECT oid FROM pg_proc -- what it calls
               WHERE prorettype <> 'trigger'::regtype AND pronamespace <> 'pg_catalog'::regnamespace
                 AND EXISTS (SELECT FROM unnest(names) n WHERE prosrc ILIKE '%' || n || '%')))
             CROSS JOIN LATERAL ( -- what it may name, and with which other name it counts as adapted
---@ goes
+              SELECT n, words ->> n, CASE WHEN n = giver THEN words ->> taker END
+              FROM unnest(dropped || giver) n
               UNION ALL -- but where children inherit: there a trigger may send rows to one of them
               SELECT 'a copy of whole rows (open sessions keep the old columns until its CREATE OR REPLACE)',
                 concat('(\mexecute\M|\minsert\s+into\M)[^;]*(',
                 CASE WHEN tgrelid = ANY (relations) -- of NEW.*, (OLD).*
                      THEN '(select|values\s*\(|,)\s*\({0,1}(new|old|\$\d)\){0,1}\s*\.\s*\*|' END,
-                '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(', concat_ws('|', of_table,
-                  to_jsonb(t) ->> 'tgoldtable', to_jsonb(t) ->> 'tgnewtable'), ')\M)'), of_to
+                '((\.|select)\s*\*[^;]*\mfrom|\mtable)\s+([\w"]+\.)*"{0,1}(',
+                concat_ws('|', words ->> this.name, to_jsonb(t) ->> 'tgoldtable',
+                  to_jsonb(t) ->> 'tgnewtable'), ')\M)'), words ->> to_name
               WHERE added <> '{}' AND NOT this.has_children
             ) g (name, word, other)
             CROSS JOIN LATERAL replace(encode(tgargs, 'escape'), E'\\000', ' ') arguments
@@ -548,9 +548,9 @@ BEGIN
               -- Without comments and strings.
               regexp_replace(p.prosrc, '--[^\n]*|/\*([^*]|\*+[^*/])*\*+/|''[^'']*''', '', 'g') AS code,
               -- With the schema, or in a trigger of the same one without.
-              concat('(', of_schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
+              concat('(', words ->> this.schema, '"{0,1}\.', (SELECT '|(^|[^.\w])' FROM pg_class c
                 WHERE c.oid = tgrelid AND relnamespace::regnamespace::text = quote_ident(this.schema)),
-                ')"{0,1}', of_table) AS its_name) is_it
+                ')"{0,1}', words ->> this.name) AS its_name) is_it
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(p.prosrc, ' ', arguments) ~* word
               AND (concat(p.prosrc, ' ', arguments) ~ other) IS NOT TRUE
           LOOP
@@ -578,7 +578,8 @@ BEGIN
             E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
             'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
             outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key,
-            array_to_string(dropped, ', '), this.sql_name, outgoing.closing, holding)
+            (SELECT string_agg(quote_ident(d), ', ') FROM unnest(dropped) d), this.sql_name, outgoing.closing,
+            holding)
             || CASE WHEN this.is_forced -- its owner is not to see more here
                THEN format(E';\nALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
                            outgoing.sql_name) ELSE '' END;

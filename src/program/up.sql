@@ -76,8 +76,6 @@
               'value may move, does not. Add it, or drop the one of the two columns that nobody uses.',
               from_name, to_name, move_where);
           END IF;
---@ goes
-              SELECT from_name, of_from, CASE WHEN giver IS NOT NULL THEN of_to END WHERE has_from
 --@ rows
         -- Codes that are spent or replaced must not come back: an empty new name may mean just that. So a
         -- value moves only where the owner has them switched on.
