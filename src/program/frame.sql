@@ -273,8 +273,7 @@ BEGIN
         work      pg_catalog.text[] := '{}'; -- steps: what there is to do,
         steps     pg_catalog.text[] := '{}'; -- and what is sent in this pass
         probe     pg_catalog.text; -- the write that is tried: a statement,
-        failed    pg_catalog.text[]; -- as broken, where it fails,
-        no_row    boolean; -- and whether there was none, or a trigger kept it as it is
+        failed    pg_catalog.text[]; -- as broken, where it fails
 --@ declare
       BEGIN
         -- 3. Look, and decide: a row for each column, with records of it.
@@ -456,7 +455,6 @@ BEGIN
                   SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                   WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
           END;
-          no_row := failed IS NULL AND touched = 0 AND this.has_rows;
           IF pass = 1 AND failed[1] IS DISTINCT FROM broken[1] THEN
             RAISE EXCEPTION '% is left as it was: a write % from then on: %', table_name,
               CASE WHEN failed IS NULL THEN 'that works would fail' ELSE 'would fail in another way' END,
@@ -469,14 +467,14 @@ BEGIN
             RAISE INFO 'WARNING: %: a write fails %: %', table_name, CASE pass
               WHEN 1 THEN 'without the change as well' ELSE 'from now on' END,
               array_to_string(failed[2:3], '. ');
-          ELSIF failed IS NOT NULL OR no_row THEN
-            IF no_row THEN
-              texts_decide := true;
-              RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
-                'none', table_name;
-            END IF;
+          ELSIF failed IS NOT NULL THEN
             broken := failed;
             RAISE SQLSTATE 'TC002'; -- undo all, and try again
+          ELSIF touched = 0 AND this.has_rows THEN
+            texts_decide := true;
+            RAISE INFO 'WARNING: %: no write could be tried: a trigger keeps the row as it is, or there is '
+              'none', table_name;
+            RAISE SQLSTATE 'TC002';
           END IF;
         END IF;
 
