@@ -574,13 +574,12 @@ BEGIN
         IF holding IS NOT NULL THEN
           line := format(
             E'CREATE TABLE %1$s AS SELECT %2$s%3$s, %4$s FROM %5$s t WHERE false;\nALTER TABLE %1$s '
-            'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s',
+            'ADD PRIMARY KEY (%3$s)%6$s;\nINSERT INTO %1$s SELECT %2$s%3$s, %4$s FROM %5$s t WHERE %7$s'
+            || CASE WHEN this.is_forced -- its owner is not to see more here
+               THEN E';\nALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY' ELSE '' END,
             outgoing.sql_name, CASE WHEN this.has_children THEN 'tableoid::pg_catalog.regclass AS ' END, key,
             (SELECT string_agg(quote_ident(d), ', ') FROM unnest(dropped) d), this.sql_name, outgoing.closing,
-            holding)
-            || CASE WHEN this.is_forced -- its owner is not to see more here
-               THEN format(E';\nALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
-                           outgoing.sql_name) ELSE '' END;
+            holding);
           work := work || ARRAY[[CASE WHEN key IS NOT NULL THEN line END,
             format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', this.sql_name, holding)]];
         END IF;
