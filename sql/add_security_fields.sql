@@ -524,10 +524,9 @@ BEGIN
             PERFORM set_config('search_path', path, true);
             EXECUTE probe;
             GET DIAGNOSTICS touched = ROW_COUNT;
-            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             RAISE SQLSTATE 'TC001';
           EXCEPTION
-            WHEN SQLSTATE 'TC001' THEN NULL; -- it works, and is undone
+            WHEN SQLSTATE 'TC001' THEN NULL; -- it works, and is undone, as is the path
             WHEN lock_not_available OR deadlock_detected THEN
               RAISE;
             WHEN OTHERS OR assert_failure THEN
