@@ -397,7 +397,8 @@ BEGIN
           declared := look.declared;
           wanted := look.before;
           -- For a NULL of a column that becomes NOT NULL.
-          fill := CASE WHEN col NOT IN (from_name, to_name) THEN coalesce(wanted.value, declared.value)
+          fill := CASE WHEN (col IN (from_name, to_name)) IS NOT TRUE
+                       THEN coalesce(wanted.value, declared.value)
                        WHEN NOT wanted.not_null THEN NULL
                        WHEN wanted.type IN ('json', 'jsonb')
                          OR wanted.kind = 'text' AND wanted.width >= length(none) THEN quote_literal(none)

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { ModuleKind, transpileModule } from 'typescript';
-import type { TableChange } from '../../src/table-change';
+import { type TableChange, tableChange } from '../../src/table-change';
 import { dataOf, schemaOf } from '../support/catalog';
 import { databasePerTest, type TestDatabase } from '../support/database';
 import { knexFor, project } from '../support/knex';
@@ -96,6 +96,20 @@ test('plan names what goes with a column, and a function with its name, where th
   expect((await change.plan(knex, 'down')).warnings).toContain(
     'with column "Follow-up" goes index public.due: it does not come back with it',
   );
+});
+
+test('without a rename: NULLs are filled on the way back, too, where the column was NOT NULL', async () => {
+  const alone = tableChange({
+    id: '0018',
+    table: 'Appointment Notes',
+    add: { signed: { type: 'boolean', notNull: true, default: 'false' } },
+  });
+  await alone.up(knex);
+  await database.client.query(`
+    ALTER TABLE "Appointment Notes" ALTER signed DROP NOT NULL;
+    INSERT INTO "Appointment Notes" VALUES (3)`);
+  await alone.down(knex);
+  expect(await schemaOf(database.client)).toEqual(schema);
 });
 
 test('a table that is not there', async () => {
