@@ -69,6 +69,8 @@ DECLARE
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+  path         CONSTANT pg_catalog.text := pg_catalog.concat( -- for triggers: pg_catalog never last
+    CASE WHEN found_path OPERATOR(pg_catalog.~) 'pg_catalog' THEN 'pg_catalog, ' END, found_path);
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quote_all CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
@@ -92,7 +94,6 @@ DECLARE
   on_key    pg_catalog.text; -- how the table t and an archive a are joined by them,
   by_key    pg_catalog.text; -- and the order with the newest row first
   names     pg_catalog.text[]; -- of the columns concerned
-  path      pg_catalog.text; -- the session's own, for statements that may fire triggers
   lock_mode pg_catalog.text := 'ACCESS SHARE'; -- the one that is asked for; a dry run asks for no other
   asked     pg_catalog.timestamptz;
   started   pg_catalog.timestamptz := pg_catalog.clock_timestamp();
@@ -192,8 +193,6 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
             pg_catalog.set_config('quote_all_identifiers', 'off', true),
             pg_catalog.set_config('standard_conforming_strings', 'on', true);
-    -- pg_catalog comes first, even where the session has it last.
-    path := CASE WHEN found_path ~ 'pg_catalog' THEN 'pg_catalog, ' ELSE '' END || found_path;
     IF on_citus THEN -- its workers hear of SET LOCAL alone. One shard at a time, for foreign keys
       SET LOCAL citus.propagate_set_commands = 'local';
       SET LOCAL citus.multi_shard_modify_mode = 'sequential';
