@@ -434,8 +434,8 @@ BEGIN
             END IF;
           ELSIF actual.special IS NOT NULL OR actual.kind <> wanted.kind
             OR actual.kind = 'integer' AND actual.width < wanted.width THEN
-            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
+            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Convert it '
+              'first; or, where its values may be missing: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
               || CASE WHEN actual.not_null AND actual.special IS NULL
                  THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, actual.name,
               coalesce(actual.special, actual.type), wanted.type, this.sql_name, actual.name || '_old');
@@ -619,16 +619,18 @@ BEGIN
             SELECT is_list OR (code ~* word AND CASE WHEN is_ours THEN is_untried
                                                      ELSE code ~* its_name END) AS is_fatal,
                    format('trigger %1$s on %2$s: ' || CASE WHEN arguments ~ word
-                     THEN 'its argument names %3$s, and does not follow the change'
-                     ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from then on'
-                     END, tgname, tgrelid::regclass, g.name, p.oid::regprocedure) AS text
+                     THEN 'its argument names %3$s, and does not follow the change. Make it anew with both'
+                     ELSE 'its function %4$s has %3$s in its text, and may fail or pass over it from '
+                       'then on. Make it right under both names, as by to_jsonb(NEW)' END,
+                     tgname, tgrelid::regclass, g.name, p.oid::regprocedure) AS text
             FROM (SELECT jsonb_object_agg(n, '\m' || regexp_replace(n, '(\W)', '\\\1', 'g') || '\M')
                   FROM unnest(names || ARRAY[this.name, this.schema]::text[]) n) w (words)
             CROSS JOIN pg_trigger t JOIN pg_proc f ON f.oid = tgfoid
-            JOIN pg_proc p ON p.oid = tgfoid OR position(p.proname || '(' IN f.prosrc) > 0 AND p.oid = ANY (
-              ARRAY(SELECT oid FROM pg_proc -- what it calls
+            JOIN pg_proc p ON p.oid = ANY (tgfoid || ARRAY( -- by the index: there may be thousands
+              SELECT oid FROM pg_proc -- what it calls
               WHERE prorettype <> 'trigger'::regtype AND pronamespace <> 'pg_catalog'::regnamespace
                 AND EXISTS (SELECT FROM unnest(names) n WHERE prosrc ILIKE '%' || n || '%')))
+              AND (p.oid = tgfoid OR position(p.proname || '(' IN f.prosrc) > 0)
             CROSS JOIN LATERAL ( -- what it may name, and with which other name it counts as adapted
               SELECT n, words ->> n, CASE WHEN n = giver THEN words ->> taker END
               FROM unnest(dropped || giver) n
@@ -660,10 +662,12 @@ BEGIN
                 ')"{0,1}', words ->> this.name) AS its_name) is_it
             WHERE tgenabled IN ('O', 'A') AND NOT tgisinternal AND concat(p.prosrc, ' ', arguments) ~* word
               AND (concat(p.prosrc, ' ', arguments) ~ other) IS NOT TRUE
+              AND (is_ours OR code ~* its_name OR NOT EXISTS ( -- or it means the table of its own schema
+                SELECT FROM pg_class x JOIN pg_class y ON y.relnamespace = x.relnamespace
+                WHERE x.oid = tgrelid AND y.relname = this.name AND y.oid <> target))
           LOOP
             IF look.is_fatal AND NOT ignore_dependents THEN
-              conflicts := conflicts || concat(look.text, '. Make it right under both names, as by '
-                'to_jsonb(NEW); or ', knowingly);
+              conflicts := conflicts || concat(look.text, '; or ', knowingly);
             ELSIF NOT is_told THEN
               RAISE INFO 'WARNING: %: %', table_name, look.text;
             END IF;
@@ -801,9 +805,12 @@ BEGIN
                   WHEN SQLSTATE = '42P07' THEN 'An archive is never overwritten: look into it (row-level '
                     'security may hide its rows), then rename or drop it. '
                   WHEN SQLSTATE = '23502' AND doing LIKE 'ALTER %'
-                  THEN 'NULLs are written meanwhile: find out by what, or wait for it to end. '
+                  THEN 'NULLs are written meanwhile, or a trigger keeps them: find out by what. '
+                  WHEN doing LIKE 'UPDATE %'
+                  THEN 'Where a trigger wants a setting: PGOPTIONS=''-c app.user_id=0''. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601') AND doing !~ '^UPDATE '
-                  THEN 'Drop what uses the column or the row type, run this again, and create it anew. '
+                  THEN 'Drop what uses the column or the row type, run this again, and create it anew: a '
+                    'policy or trigger in one transaction (BEGIN, DROP, the script, CREATE, COMMIT). '
                   END, 'The statement was: ', doing);
           END;
           IF doing LIKE 'LOCK %' THEN
@@ -846,10 +853,10 @@ BEGIN
         held_by := coalesce(held_by, 'Whoever held it has let go since, or holds another table.');
         IF dry OR clock_timestamp() + sleep > started + deadline THEN
           RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = failure, DETAIL = held_by,
-            HINT = concat('To end what is in the way: ' || remedy || E'\n', CASE WHEN NOT dry THEN
-              format('Given up after %s tries in %s s; nothing is locked. To wait longer: '
-                     'MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
-                     round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
+            HINT = concat('To end what is in the way, as its user: ' || remedy || E'\n',
+              CASE WHEN NOT dry THEN format('Given up after %s tries in %s s; nothing is locked. To wait '
+                'longer: MIGRATION_LOCK_DEADLINE in seconds, in a script deadline at its top.', tries,
+                round(extract(epoch FROM clock_timestamp() - started)::numeric, 1)) END);
         END IF;
         RAISE INFO '%. Try %; the next one in % s. %', failure, tries,
           round(extract(epoch FROM sleep)::numeric, 1), held_by;

@@ -133,7 +133,9 @@ SELECT DISTINCT 'warning', g.name, format('%s has a column %I as well: where tri
                                           'the same moment, or it stays empty from then on', c.oid::regclass, g.name, tgname)
 FROM gone g JOIN pg_trigger ON tgrelid = $1 AND NOT tgisinternal JOIN pg_proc p ON p.oid = tgfoid
 JOIN pg_attribute a ON a.attname = g.name AND NOT attisdropped JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
-WHERE c.oid NOT IN (SELECT oid FROM tree) AND position(c.relname::text IN concat(p.prosrc, ' ', encode(tgargs, 'escape'))) > 0
+WHERE c.oid NOT IN (SELECT oid FROM tree) AND NOT EXISTS ( -- in another schema: it means the one beside the table
+    SELECT FROM pg_class x JOIN pg_class y ON y.relnamespace = x.relnamespace WHERE x.oid = $1 AND y.relname = c.relname AND y.oid <> c.oid)
+  AND position(c.relname::text IN concat(p.prosrc, ' ', encode(tgargs, 'escape'))) > 0
 UNION ALL -- pglogical has names; and its senders go on with the old list until ANALYZE makes them read the table's again
 SELECT 'warning', g.old, CASE WHEN has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
   THEN format('column %I leaves the stream of pglogical''s replication set ', g.old) || substring(query_to_xml(format(
@@ -213,7 +215,7 @@ SELECT 'hint', new, format('%s is %s, as %s was; the application''s model says %
                              ELSE 'It may refuse what the application stores' END,
                            attrelid::regclass, CASE WHEN found ~ '\]$' THEN format(' USING to_json(%I)::%s', new, type) END)
 FROM rename JOIN pg_attribute ON attrelid = $1 AND attname = new CROSS JOIN LATERAL format_type(atttypid, atttypmod) t (found)
-WHERE found NOT IN (type, 'character varying')
+WHERE found NOT IN (type, 'character varying', 'bytea') -- as text that would be another value
 
 UNION ALL -- Knex's own source of migrations records them with .js or .ts, ours without
 SELECT 'record', '', coalesce(substring(query_to_xml(format(

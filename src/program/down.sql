@@ -83,7 +83,7 @@
                    ELSE 'ADD CONSTRAINT %2$I NOT NULL %1$I' END, col, wanted.null_name);
             IF fill IS NOT NULL AND NOT wanted.unproved THEN
               clauses := clauses || line;
-              fills := fills || format('%1$I = coalesce(%1$I, %2$s)', actual.name, fill);
+              fills := fills || format('%1$I = coalesce(%1$I, (%2$s)::%3$s)', actual.name, fill, actual.type);
               with_null := concat(with_null || ' OR ', quote_ident(actual.name), ' IS NULL');
             ELSIF pass = 1 THEN -- nothing says what to fill with; or NOT VALID, and refuses what we write
               after_alter := after_alter || ARRAY[[

@@ -39,8 +39,8 @@
               THEN 'coalesce(t.%1$I::pg_catalog.text, %3$L)' ELSE 't.%1$I::pg_catalog.text' END
               || ' IS DISTINCT FROM t.%2$I::pg_catalog.text COLLATE "C"', to_name, from_name, nothing);
 --@ another type
-            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Rename or '
-              'convert it first, for example: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
+            conflicts := conflicts || format('%1$s is %2$s, and the application needs %3$s. Convert it '
+              'first; or, where its values may be missing: ALTER TABLE %4$s RENAME COLUMN %1$I TO %5$I;'
               || CASE WHEN actual.not_null AND actual.special IS NULL
                  THEN ' ALTER TABLE %4$s ALTER COLUMN %5$I DROP NOT NULL;' ELSE '' END, actual.name,
               coalesce(actual.special, actual.type), wanted.type, this.sql_name, actual.name || '_old');

@@ -38,7 +38,7 @@ describe('the deadline', () => {
       expect.stringMatching(
         `^Held by pid ${pid}, user ${owner}, application 'nightly report', idle in transaction, transaction open for [0-9.]+ s: SELECT count\\(\\*\\) FROM user_profiles WHERE phone = \\.\\.\\.`,
       ),
-      `To end what is in the way: SELECT pg_terminate_backend(${pid});`,
+      `To end what is in the way, as its user: SELECT pg_terminate_backend(${pid});`,
       expect.stringMatching(
         /^Given up after \d+ tries in [\d.]+ s; nothing is locked\. To wait longer: MIGRATION_LOCK_DEADLINE/,
       ),

@@ -139,7 +139,9 @@ testWithPsql('a table that stays in use: exit code 3, and who is in the way', as
       /INFO: .* Try 1; the next one in .*Held by pid \d+, user \S+, application 'report'/,
     );
     expect(stderr).toMatch(/^DETAIL: {2}Held by pid \d+, user \S+, application 'report'/m);
-    expect(stderr).toMatch(/^HINT: {2}To end what is in the way: SELECT pg_terminate_backend\(\d+\);/m);
+    expect(stderr).toMatch(
+      /^HINT: {2}To end what is in the way, as its user: SELECT pg_terminate_backend\(\d+\);/m,
+    );
     expect(await everything()).toEqual(before);
   } finally {
     await database.admin.query('ROLLBACK');

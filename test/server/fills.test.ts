@@ -132,7 +132,7 @@ from11('many that come as fast as they are filled are not filled behind the lock
   const refused = client.query(filling.script('up', { up: 'up.sql', down: 'down.sql' }));
   await expect(refused).rejects.toMatchObject({
     message: 'user_profiles is left as it was: a value stands in the way',
-    hint: expect.stringMatching(/^NULLs are written meanwhile: find out by what, or wait for it to end\. /),
+    hint: expect.stringMatching(/^NULLs are written meanwhile, or a trigger keeps them: find out by what\. /),
   });
   expect(Math.max(...written(said))).toBeLessThanOrEqual(2000);
 });

@@ -1,5 +1,5 @@
 import { connect, databasePerTest, serverVersion } from '../support/database';
-import { functions } from '../support/routes';
+import { functions, migrate } from '../support/routes';
 import { doing, doingOnce, fire, refusal } from '../support/triggers';
 
 // Where the write that is tried (canary.test.ts) does not reach a trigger, or fails on the old shape as well.
@@ -173,6 +173,18 @@ describe('on the old shape a write fails as well', () => {
       CREATE POLICY own ON user_profiles USING (user_id = 0);
       ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`);
     expect((await functions.up(here())).join()).toContain('a write fails without the change as well: ');
+  });
+
+  test('and so does what fills NULLs: what is said helps', async () => {
+    const { client, url } = here();
+    await client.query(`ALTER TABLE user_profiles ADD failed_login_attempts integer;
+      ${doing("PERFORM current_setting('app.user_id') || NEW.id")}`);
+    const said = await refusal(functions.up(here()));
+    expect(said).toContain(
+      `Where a trigger wants a setting: PGOPTIONS='-c app.user_id=0'. The statement was: UPDATE `,
+    );
+    const options = /PGOPTIONS='(.*?)'/.exec(said)?.[1] ?? '';
+    await migrate(`${url}?options=${encodeURIComponent(options)}`, 'up');
   });
 
   test('of a row that others write all the time: a warning', async () => {

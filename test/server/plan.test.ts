@@ -57,7 +57,7 @@ test('conflicts, each with what to do; whoever may not alter still sees the plan
   const { client, admin, name, url } = here();
   await client.query('ALTER TABLE user_profiles ADD external_id uuid');
   const conflict = expect.stringMatching(
-    /^external_id is uuid, and the application needs character varying\(255\)\. Rename or convert/,
+    /^external_id is uuid, and the application needs character varying\(255\)\. Convert it first; or,/,
   );
   const refused = await plan(knex);
   expect(refused.conflicts).toEqual([conflict]);

@@ -128,7 +128,7 @@ test.each(
     () => functions.up(here()),
     new RegExp(
       `^user_profiles is left as it was: ${column} is ${found.replace(/[()[\]]/g, '\\$&')}, and the application needs .*\\. ` +
-        `Rename or convert it first, for example: ALTER TABLE public.user_profiles RENAME COLUMN ${column} TO ${column}_old;${/NOT NULL$/.test(type ?? '') ? ` ALTER TABLE public.user_profiles ALTER COLUMN ${column}_old DROP NOT NULL;` : ''}$`,
+        `Convert it first; or, where its values may be missing: ALTER TABLE public.user_profiles RENAME COLUMN ${column} TO ${column}_old;${/NOT NULL$/.test(type ?? '') ? ` ALTER TABLE public.user_profiles ALTER COLUMN ${column}_old DROP NOT NULL;` : ''}$`,
     ),
   );
 });

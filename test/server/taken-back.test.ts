@@ -106,6 +106,13 @@ test.each([
     'text',
     "character varying NOT NULL DEFAULT '-'::character varying",
   ],
+  // A default of another type, as gen_random_uuid() or nextval() of a varchar.
+  [
+    'varchar(30) NOT NULL DEFAULT 7',
+    'external_id',
+    'varchar(300)',
+    'character varying(30) NOT NULL DEFAULT 7',
+  ],
 ])('what was %s before gets the rest of its shape back', async (before, column, since, after) => {
   const { client } = here();
   await loadState(client, '0015');

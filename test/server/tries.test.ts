@@ -166,7 +166,7 @@ test('the deadline: given up, with who is in the way and how to wait longer; not
   expect(refusal).toMatchObject({
     name: 'UserError',
     message: expect.stringMatching(
-      /^user_profiles is in use: .*\nHeld by pid (\d+), .*\nTo end what is in the way: SELECT pg_terminate_backend\(\1\);\nGiven up after 1 tries in \d+\.\d s; nothing is locked\. To wait longer: MIGRATION_LOCK_DEADLINE/,
+      /^user_profiles is in use: .*\nHeld by pid (\d+), .*\nTo end what is in the way, as its user: SELECT pg_terminate_backend\(\1\);\nGiven up after 1 tries in \d+\.\d s; nothing is locked\. To wait longer: MIGRATION_LOCK_DEADLINE/,
     ),
   });
   expect(await schemaOf(here().client)).toEqual(before);

@@ -188,8 +188,11 @@ test.each([
   expect((await verified(`${statement}; ${/ALTER TABLE .*;/.exec(hint)?.[0]}`)).hints).toEqual([]);
 });
 
-test('no hint where a varchar has no limit', async () => {
-  expect((await verified(alter('ALTER COLUMN mfa_backup_codes TYPE varchar'))).hints).toEqual([]);
+test.each([
+  ['a varchar has no limit', 'varchar'],
+  ['bytea would be another value as text', "bytea USING convert_to(mfa_backup_codes::text, 'UTF8')"],
+])('no hint where %s', async (_, type) => {
+  expect((await verified(alter(`ALTER COLUMN mfa_backup_codes TYPE ${type}`))).hints).toEqual([]);
 });
 
 describe('--role', () => {
