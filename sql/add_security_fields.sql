@@ -809,8 +809,8 @@ BEGIN
                   WHEN doing LIKE 'UPDATE %'
                   THEN 'Where a trigger wants a setting: PGOPTIONS=''-c app.user_id=0''. '
                   WHEN SQLSTATE IN ('0A000', '2BP01', '42601') AND doing !~ '^UPDATE '
-                  THEN 'Drop what uses the column or the row type, run this again, and create it anew: a '
-                    'policy or trigger in one transaction (BEGIN, DROP, the script, CREATE, COMMIT). '
+                  THEN 'Drop what uses the column or the row type, run this again, and create it anew; by '
+                    'psql in one transaction (BEGIN, DROP, the script, CREATE, COMMIT) nobody is without it. '
                   END, 'The statement was: ', doing);
           END;
           IF doing LIKE 'LOCK %' THEN

@@ -1,6 +1,6 @@
 import { expectRefusal, schemaOf } from '../support/catalog';
 import { databasePerTest, serverVersion } from '../support/database';
-import { functions } from '../support/routes';
+import { functions, scripts } from '../support/routes';
 
 // What else names a column that changes: what would stop the change is told in the server's own words, with what to do.
 const here = databasePerTest('0015');
@@ -78,11 +78,11 @@ test.each([
     await expectRefusal(
       client,
       up,
-      /\nDrop what uses .* create it anew.*The statement was: ALTER TABLE public\.user_profiles\n/,
+      /\nDrop what uses .* create it anew; by psql in one transaction .*The statement was: ALTER TABLE public\.user_profiles\n/,
     );
-    await client.query(drop);
-    await up();
-    await client.query(create);
+    await client.query(`BEGIN; ${drop}`);
+    await scripts.up(here());
+    await client.query(`${create}; COMMIT`);
   },
 );
 
