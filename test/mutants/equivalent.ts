@@ -30,6 +30,11 @@ export const equivalent: readonly (Pick<Mutant, 'line' | 'mutated'> & { readonly
     reason: 'Nobody waits for the standby: a server of its own is needed to see it (test/fire/standby).',
   },
   {
+    line: "WHEN to_found.width >= length(none) THEN none ELSE '' END,",
+    mutated: "WHEN to_found.width > length(none) THEN none ELSE '' END,",
+    reason: "'' is as good as the none that would just fit.",
+  },
+  {
     line: 'budget_left := budget_left - (clock_timestamp() - asked);',
     mutated: 'NULL;',
     reason:

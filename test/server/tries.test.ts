@@ -215,6 +215,7 @@ test("in Knex's transaction: a savepoint a try, and the transaction goes on", as
   await attempt((tries) => (tries === 2 ? other.query('COMMIT') : undefined), {}, transaction);
   expect(failedTries().length).toBeGreaterThanOrEqual(2);
   expect(lines[0]).toMatch(/^This batch of Knex holds the table already/);
+  expect(lines.at(-1)).toMatch(/: in a transaction of yours, nothing is there before its COMMIT$/);
   await transaction.raw("UPDATE user_profiles SET external_id = 'x'");
   await transaction.commit();
   expect(await isMade()).toBe(true);
