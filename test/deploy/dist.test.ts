@@ -8,6 +8,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -195,7 +196,14 @@ describe('docs/examples', () => {
     await database.client.query('DROP TRIGGER spoil ON knex_migrations');
     expect(await deploy()).toMatchObject({ code: 0 });
     await database.client.query('ALTER TABLE user_profiles DROP account_locked_until');
-    expect(await deploy()).toMatchObject({ code: 1, stderr: '' });
+    const another = join(copy, 'dist/migrations/0017_another.js');
+    writeFileSync(another, 'exports.up = exports.down = async () => {};');
+    expect(await deploy()).toMatchObject({
+      code: 1,
+      stderr: '',
+      stdout: expect.stringContaining('Batch 2 run'),
+    });
+    rmSync(another);
     expect(await hasColumn()).toBe(true);
   });
 
