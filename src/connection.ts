@@ -69,7 +69,7 @@ export function explained(error: unknown): Error {
 
 /** What a lost connection looks like, and what it means for the user. */
 export const lost = [
-  /^(57P0|08|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
+  /^(57P0|08(?!P01)|25P0[34])|ECONNRESET|EPIPE|terminated|not queryable/,
   'The connection was lost, but no value: the change is made, begun, or not begun. Run the same command again.\n' +
     'If Knex says that its migrations are locked: npx knex migrate:unlock before.',
 ] as const;
@@ -83,12 +83,14 @@ const causes: readonly (readonly [pattern: RegExp, advice: string])[] = [
   [
     /^57014/,
     'If it was statement_timeout: it is set for this role or database, and cannot be lifted from\n' +
-      'inside a statement. ALTER ROLE ... SET statement_timeout = 0; run this again; then set it back.',
+      "inside a statement. Run this again with PGOPTIONS='-c statement_timeout=0'; behind pgbouncer,\n" +
+      'ALTER ROLE ... SET statement_timeout = 0; then set it back.',
   ],
   [
     /^25P04/,
     'It was transaction_timeout, set for this role or database.\n' +
-      'ALTER ROLE ... SET transaction_timeout = 0; run this again; then set it back.',
+      "Run this again with PGOPTIONS='-c transaction_timeout=0'; behind pgbouncer,\n" +
+      'ALTER ROLE ... SET transaction_timeout = 0; then set it back.',
   ],
   lost,
   [/^53200/, 'Raise max_locks_per_transaction, or detach partitions, and run this again.'],

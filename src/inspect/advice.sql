@@ -67,10 +67,18 @@ FROM types t
 JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')
 WHERE $5 ~ 'ADD COLUMN [^\n]* DEFAULT|ALTER COLUMN [^\n]* TYPE '
+UNION ALL -- what the server refuses while it is there
+SELECT DISTINCT 'conflict', '', format(E'%s uses column %I, which would be refused\nDrop it, make the change, and create it anew; by '
+  'psql in one transaction nobody is without it.', pg_describe_object(d.classid, d.objid, 0), a.attname)
+FROM regexp_matches($5::text, '(?:DROP COLUMN|ALTER COLUMN(?=[^\n]* TYPE )(?![^\n]* USING )) ("(?:[^"]|"")+"|\w+)', 'g') changed
+JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = (parse_ident(changed[1]))[1]
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = a.attnum AND d.deptype = 'n'
+WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass, 'pg_proc'::regclass,
+                    to_regclass('pg_catalog.pg_publication_rel'))
 
 UNION ALL -- nothing in the data tells a value that is spent from one that has not moved yet
-SELECT 'warning', old, format(CASE WHEN moves THEN '%s people''s %I would move into %I and work again; where they were spent or '
-         'replaced, clear them before%s: UPDATE %s SET %2$I = %6$s %7$s;'
+SELECT 'warning', old, format(CASE WHEN moves THEN '%s people''s %I would move into %I and work again, and nothing tells which '
+         'are spent. To clear all of these before%s: UPDATE %s SET %2$I = %6$s %7$s;'
        ELSE '%s people''s %I would go into the archive, as %I holds ' || why || ', have them move%s: '
          'ALTER TABLE %s ALTER COLUMN %3$I DROP NOT NULL; UPDATE %5$s SET %3$I = NULL %7$s;' END, n, old, new,
          CASE WHEN row_security_active($1) THEN ', as a role from which row-level security hides nothing' END,

@@ -52,6 +52,10 @@ export async function looking(knex: Knex, change: Change, direction: Direction, 
   });
 }
 
-/** What is said where Knex takes for done what is not. */
-export const recordedTooEarly = (name: string) =>
-  `Knex has it recorded, so npx knex migrate:latest would do nothing: npx knex migrate:down ${name} deletes the record, then migrate:latest`;
+/** What is said where Knex takes for done what is not, or not all of it: down would take back the rest. */
+export const recordedTooEarly = (name: string, steps: readonly string[]) =>
+  `Knex has it recorded, so npx knex migrate:latest would do nothing: ${
+    steps[0]?.startsWith('CREATE TABLE')
+      ? `npx knex migrate:down ${name} deletes the record, then migrate:latest`
+      : 'its SQL script does what is left, and the record stays'
+  }`;

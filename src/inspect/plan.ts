@@ -37,13 +37,13 @@ export async function planOf(knex: Knex, change: Change, direction: Direction) {
     steps.length > 0 &&
       `${direction}: ${conflicts.length > 0 ? 'without the conflicts, ' : ''}these statements, in this order`,
     ...steps.map((statement) => `  ${indented(statement)}`),
-    steps.some((statement) => statement.startsWith('ALTER TABLE')) && reconnect,
+    steps.some((statement) => /(ADD|DROP|RENAME) COLUMN | TYPE /.test(statement)) && reconnect,
     steps.some((statement) => / ALTER COLUMN .* TYPE /.test(statement)) && statistics,
-    direction === 'up' && steps.length > 0 && recorded && recordedTooEarly(recorded),
+    direction === 'up' && steps.length > 0 && recorded && recordedTooEarly(recorded, steps),
     direction === 'down' &&
       steps.length > 0 &&
       recorded === false &&
-      'Knex has it not recorded, so npx knex migrate:down would not find it: npx knex migrate:latest before.',
+      'Knex has not recorded it, and npx knex migrate:down would not find it: npx knex migrate:latest before.',
     holders ? `It would wait for: ${holders}` : 'Nobody holds a transaction on it.',
     knexLock && locked[knexLock],
   ].flatMap((line) => line || []);

@@ -47,7 +47,7 @@ export async function verificationOf(knex: Knex, change: Change, role?: string) 
       return differs.length === 0 ? `✓ ${line}` : `✗ ${line} (left: ${differs.join('; ')})`;
     }),
     ...[...result.left, ...missing.map(({ line }) => line)].map((line) => `✗ ${line}`),
-    ...(change.knex ? [recordLine(recorded, isMade)] : []),
+    ...(change.knex ? [recordLine(recorded, isMade, steps)] : []),
     ...result.hints.map((hint) => `hint: ${hint}`),
     `${table} is ${isRight ? '' : 'not '}as declared${isRight && !result.asDeclared ? `, but ${role} may not use all of it` : ''}.`,
   ];
@@ -68,8 +68,9 @@ function clausesOf(statement: string): { name: string; line: string }[] {
   }));
 }
 
-function recordLine(recorded: string | false | null, isMade: boolean): string {
-  if (recorded) return isMade ? `✓ recorded by Knex as ${recorded}` : `✗ ${recordedTooEarly(recorded)}`;
+function recordLine(recorded: string | false | null, isMade: boolean, steps: readonly string[]): string {
+  if (recorded)
+    return isMade ? `✓ recorded by Knex as ${recorded}` : `✗ ${recordedTooEarly(recorded, steps)}`;
   const why = recorded === null ? ', which has no table here that this role can read' : '';
-  return `- not recorded by Knex${why}: npx knex migrate:latest records it, under whatever name it has in your project`;
+  return `- not recorded by Knex${why}: npx knex migrate:latest ${isMade ? '' : 'makes and '}records it, under whatever name it has in your project`;
 }

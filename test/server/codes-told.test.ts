@@ -39,8 +39,8 @@ test('both names, taken back, and codes spent under the old one: how many, and t
 describe('both names: whose old codes would work again', () => {
   const moving = async () => (await warnings()).filter((line) => line.includes(' would move into '));
   const said = (count: number, clause: string) =>
-    `${count} people's backup_codes would move into mfa_backup_codes and work again; where they were spent or replaced, ` +
-    `clear them before: UPDATE public.user_profiles SET backup_codes = ${clause};`;
+    `${count} people's backup_codes would move into mfa_backup_codes and work again, and nothing tells which are spent. ` +
+    `To clear all of these before: UPDATE public.user_profiles SET backup_codes = ${clause};`;
   const empty = `mfa_backup_codes IS NULL AND mfa_enabled AND backup_codes::pg_catalog.text <> '[]'`;
 
   test('how many, as many move, and the statement that clears them', async () => {
@@ -115,7 +115,7 @@ describe('both names: whose old codes would work again', () => {
       CREATE POLICY nobody ON user_profiles USING (false)`);
     const [line = ''] = await warnings();
     expect(line).toMatch(
-      /^an unknown number of people's .* clear them before, as a role from which .* hides nothing: UPDATE/,
+      /^an unknown number of people's .* To clear all of these before, as a role from which .* hides nothing: UPDATE/,
     );
     await admin.query(line.replace(/^.*hides nothing: /, ''));
     expect((await migrateWith(knex, 'up')).join()).toContain('(0 rows)');

@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 import { plan, verify } from '../../migrations/0016_add_security_fields';
 import { connect, databasePerTest } from '../support/database';
 import { knexFor } from '../support/knex';
-import { migrateWith } from '../support/routes';
+import { migrateWith, scripts } from '../support/routes';
 
 // What plan and verify say of Knex's own tables, and of Django's.
 const here = databasePerTest('0015');
@@ -67,13 +67,28 @@ test.each(['0016_add_security_fields', '20260101_security_fields.js'])('recorded
   expect((await verify(knex)).lines).toContain(`✓ recorded by Knex as ${name}`);
 });
 
+test('recorded, made, and changed since: down would take all of it back', async () => {
+  await record('0016_add_security_fields');
+  await migrateWith(knex, 'up');
+  await here().client.query('ALTER TABLE user_profiles ALTER email_verified DROP DEFAULT');
+  for (const look of [plan, verify]) {
+    const said = (await look(knex)).lines.join('\n');
+    expect(said).toContain('would do nothing: its SQL script does what is left, and the record stays');
+    expect(said).not.toMatch(/migrate:down|Prepared statements/);
+  }
+  await scripts.up(here());
+  expect((await verify(knex)).asDeclared).toBe(true);
+});
+
 // Somebody else's: were it named, it would be taken back, and might drop a table.
 test.each([[], ['0016_create_orders.js', '0009_hr_security_fields.js']])('not recorded', async (...names) => {
   await record(...names);
   const [planned, verified] = [await plan(knex), await verify(knex)];
   expect([planned.recorded, verified.recorded]).toEqual([false, false]);
   expect(planned.lines.join('\n')).not.toContain('Knex has it recorded');
-  expect(verified.lines.join('\n')).toMatch(/^- not recorded by Knex: npx knex migrate:latest records it, /m);
+  expect(verified.lines.join('\n')).toMatch(
+    /^- not recorded by Knex: npx knex migrate:latest makes and records it, /m,
+  );
   const notFound = 'npx knex migrate:down would not find it';
   expect((await plan(knex, 'down')).lines.join('\n')).not.toContain(notFound);
   await migrateWith(knex, 'up');
