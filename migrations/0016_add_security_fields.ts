@@ -4,7 +4,7 @@ export const { up, down, plan, rehearse, verify, script } = tableChange({
   id: '0016',
   table: 'user_profiles',
   why: '/mfa/setup/ fails: column "failed_login_attempts" of relation "user_profiles" does not exist.',
-  after: "Run the application's migrations up to 0015 first (or, not in production, npx knex seed:run).",
+  after: "Run the application's migrations up to 0015 first (not in production: SEED=1 npx knex seed:run).",
   knex: { migration: '0016_add_security_fields', endsWith: 'security_fields' },
   django: { app: 'healthcare', migration: '0016_add_security_fields' },
   add: {

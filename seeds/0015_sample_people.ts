@@ -52,7 +52,7 @@ const people = [
   { username: 'dmitri', mfa: false, token: 'c2FtcGxlLXRva2Vu', codes: [] },
 ];
 
-/** Has signed up and has no profile yet: the first visit to /mfa/setup/ makes one. */
+/** Has signed up and has no profile yet. */
 const newcomer = 'elif';
 
 /** Runs any number of times, before the migration and after it; what is there already stays as it is. */

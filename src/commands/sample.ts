@@ -47,7 +47,7 @@ async function demonstrate(database: Knex) {
   const people = database('user_profiles').select('id', 'mfa_enabled', 'backup_codes').orderBy('id');
   console.table(await people);
 
-  title('The application opens /mfa/setup/ for somebody new');
+  title('The application stores a profile');
   await firstVisit(database);
 
   title('npx knex migrate:latest');

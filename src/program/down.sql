@@ -111,7 +111,7 @@
               WHEN from_wanted.kind = 'text' THEN 'pg_catalog.length(%1$I::pg_catalog.text) <= %2$s'
               WHEN from_wanted.type IN ('json', 'jsonb') THEN '%1$I::pg_catalog.text ~ %3$L'
               ELSE 'false' END, to_name, from_wanted.width,
-              '^\[ *("[^"\\[:cntrl:]]*"( *, *"[^"\\[:cntrl:]]*")*){0,1} *\]$')), NULL]];
+              '^\[ *("[^"\\\x01-\x1f]*"( *, *"[^"\\\x01-\x1f]*")*){0,1} *\]$')), NULL]];
         END IF;
 --@ may fail
               IF steps[i][2] = 'it can be done' THEN

@@ -21,19 +21,19 @@ DECLARE
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  path         CONSTANT pg_catalog.text := pg_catalog.concat( -- for triggers: pg_catalog never last
+  path         CONSTANT pg_catalog.text := pg_catalog.concat( -- IS DISTINCT FROM looks up its = there
     CASE WHEN found_path OPERATOR(pg_catalog.~) 'pg_catalog' THEN 'pg_catalog, ' END, found_path);
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quote_all CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
   found_strings CONSTANT pg_catalog.text := pg_catalog.current_setting('standard_conforming_strings');
   deadlock_timeout CONSTANT interval := pg_catalog.current_setting('deadlock_timeout')::interval;
   version_num  CONSTANT integer := pg_catalog.current_setting('server_version_num')::integer;
-  in_block CONSTANT boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
   may_commit CONSTANT boolean := version_num OPERATOR(pg_catalog.>=) 110000;
-  alone CONSTANT boolean := may_commit AND NOT in_block; -- in its transaction, as far as can be told
   on_citus CONSTANT boolean := EXISTS (
     SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus');
 
+  in_block  boolean := pg_catalog.now() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp();
+  alone     boolean; -- in its transaction, and may COMMIT
   dry       boolean := {{dry}}; -- only say what would be done; NULL: as the setting table_change.dry says
   target    pg_catalog.oid;
   this      pg_catalog.record; -- the table
@@ -134,6 +134,20 @@ BEGIN
       RAISE INFO '%: a dry run, as table_change.dry is on: nothing is changed', table_name;
     END IF;
   END IF;
+
+  -- In a block with EXCEPTION no COMMIT is possible: in somebody's transaction for the same reason as in an
+  -- EXECUTE. (now() tells less: by the extended protocol it comes before the statement.)
+  IF may_commit THEN
+    BEGIN
+      EXECUTE 'DO ''BEGIN COMMIT; END''';
+    EXCEPTION WHEN invalid_transaction_termination THEN line := SQLERRM;
+    END;
+    BEGIN
+      COMMIT;
+    EXCEPTION WHEN invalid_transaction_termination THEN in_block := SQLERRM OPERATOR(pg_catalog.=) line;
+    END;
+  END IF;
+  alone := may_commit AND NOT in_block;
 
   <<tries>>
   LOOP
@@ -379,25 +393,30 @@ BEGIN
         IF pass = 1 THEN
           SELECT string_agg(k.name, ', ' ORDER BY place), string_agg(match, ' AND ' ORDER BY place),
                  string_agg(k.name || ' DESC', ', ' ORDER BY place),
-                 CASE WHEN jsonb_object_agg(k.name, type) = (
-                   SELECT jsonb_object_agg(quote_ident(attname), atttypid) FROM pg_index
-                   JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+                 CASE WHEN jsonb_object_agg(k.name, family) = ( -- an int is found by a bigint
+                   SELECT jsonb_object_agg(quote_ident(attname), opcfamily)
+                   FROM pg_index CROSS JOIN generate_subscripts(indclass, 1) at
+                   JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[at]
+                   JOIN pg_opclass o ON o.oid = indclass[at]
                    WHERE indrelid = incoming.oid AND indisprimary) THEN incoming.oid END
           INTO key, on_key, by_key, incoming_oid
           FROM (
-            SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from',
-                   'regclass'::regtype::oid
+            SELECT 0, 'archived_from', 't.tableoid OPERATOR(pg_catalog.=) a.archived_from', 1989 -- oid_ops
             WHERE this.has_children
             UNION ALL -- by the index's operator: = would be what fits better on the session's search_path
             SELECT at + 1, quote_ident(attname),
-                   format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), atttypid
+                   format('t.%1$I OPERATOR(%2$s.=) a.%1$I', attname, p.opcnamespace::regnamespace), opcfamily
             FROM pg_index i CROSS JOIN generate_subscripts(i.indclass, 1) at
             JOIN pg_attribute a ON attrelid = i.indrelid AND attnum = i.indkey[at]
             JOIN pg_opclass p ON p.oid = i.indclass[at] AND opcmethod = 403
             WHERE i.indrelid = target AND i.indisprimary AND NOT EXISTS ( -- or it would go with a column
               SELECT FROM pg_attribute x WHERE x.attrelid = target AND x.attnum = ANY (i.indkey)
                 AND x.attname = ANY (dropped))
-          ) k (place, name, match, type) HAVING bool_or(place > 0);
+          ) k (place, name, match, family) HAVING bool_or(place > 0);
+          IF incoming.oid IS NOT NULL AND incoming_oid IS NULL AND NOT is_told THEN
+            RAISE INFO 'WARNING: %: nothing of % would come back. Before, give it the table''s primary key',
+              table_name, incoming.sql_name;
+          END IF;
         END IF;
 
         -- 4. Try a write: one row is updated to itself, with its triggers, and that is undone. In pass 2, on
@@ -449,7 +468,7 @@ BEGIN
                   WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                     AND (lanname = 'c' OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
                       regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))
-                ), 'The write: ', probe, (
+                ), format('The write: UPDATE %s, one row to itself', this.sql_name), (
                   SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                   WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
           END;

@@ -36,12 +36,14 @@ export function program(change: Change, direction: Direction, options: Options =
     .replace(/\{\{(\w+)\}\}/g, (_, key: string) => String(values[key]));
 }
 
-/** As JSON, a column a line. No ? and no $: drivers take the one for a parameter, and quotes end at the other. */
+/** As JSON, a column a line. No ?, $ and :true: drivers take them for a parameter, and quotes end at the second. */
 function declarationOf(change: Change, direction: Direction): string {
   const { id, after, columns, rename, before, upArchive, downArchive } = change;
   const isUp = direction === 'up';
   const json = (value: unknown) =>
-    JSON.stringify(value).replace(/[?$]/g, (found) => `\\u00${found.charCodeAt(0).toString(16)}`);
+    JSON.stringify(value)
+      .replace(/(?<!\\)":(?=true|false)/g, '": ')
+      .replace(/[?$]/g, (found) => `\\u00${found.charCodeAt(0).toString(16)}`);
   const fields: Readonly<Record<string, unknown>> = {
     id,
     table: tableName(change),

@@ -25,7 +25,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
         no large table rewritten (before PostgreSQL 11 a default does). Otherwise it refuses.${
           rename
             ? ` ${rename.from} keeps its type, loses NOT NULL and its default, and what uses that name fails from
-            then on, subscribers included. Both names: values move to a NULL where ${rename.moveWhere}.`
+            then on, subscribers included. Both names: old values fill NULLs if ${rename.moveWhere}.`
             : ''
         }`
         : `Brings the table back to the shape that ${names.up} or Knex found. Columns that were there
@@ -38,7 +38,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
       triggers). psql ends with 0 when it is done, with 3 when it was refused or gave up.`,
     ],
     [
-      'Try',
+      'Rehearse',
       `-c BEGIN -c "SET LOCAL table_change.dry = 'on'" before -f, -c ROLLBACK behind it (psql 9.6 or later): it prints
       what it would send, and locks as a reader does, on a standby too. Without the SET: it does all, with all locks, and
       takes it back.`,
@@ -46,7 +46,7 @@ export function script(change: Change, direction: Direction, names: ScriptNames)
     isUp ? ['Take back', run('down')] : ['Again', run('up')],
     [
       'Needs',
-      `PostgreSQL 9.5 or later, the primary. The table's owner, or a member of that role (no superuser: its triggers
+      `PostgreSQL 9.5 or later (tested on 10 to 18), the primary. The table's owner, or a member of that role (no superuser: its triggers
       would run as one), with CREATE on its schema. No statement_timeout: -c "SET statement_timeout = 0" before -f.`,
     ],
     [

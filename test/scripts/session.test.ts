@@ -170,6 +170,30 @@ test('under a stricter isolation level: a transaction of its own is READ COMMITT
   expect((await client.query('SELECT external_id FROM user_profiles')).rowCount).toBe(20);
 });
 
+describe('whose transaction it is', () => {
+  const yours = 'user_profiles: in a transaction of yours, nothing is there before its COMMIT';
+  const said: (string | undefined)[] = [];
+  beforeEach(() => {
+    said.splice(0);
+    client.on('notice', ({ message }) => said.push(message));
+  });
+  /** By the extended protocol, as JDBC and many a GUI: a transaction begins before the statement does. */
+  const extended = (text: string) => client.query(Object.assign({ text }, { queryMode: 'extended' }));
+  const send: [string, boolean, () => Promise<unknown>][] = [
+    ['alone', false, () => client.query(add)],
+    ['alone, by the extended protocol', false, () => extended(add)],
+    ['behind another statement in one string', true, () => client.query(`SELECT 1; ${add}`)],
+    ['behind BEGIN', true, () => client.query('BEGIN').then(() => client.query(add))],
+    ['behind BEGIN, by the extended protocol', true, () => extended('BEGIN').then(() => extended(add))],
+  ];
+  (serverVersion >= 11 ? test : test.skip).each(send)('%s', async (_, isYours, sent) => {
+    await sent();
+    expect(said.includes(yours)).toBe(isYours);
+    await client.query('COMMIT');
+    await client.query('SELECT external_id FROM user_profiles');
+  });
+});
+
 test('under a statement_timeout that is too short nothing is done, and what the header says works', async () => {
   await database.admin.query('BEGIN; SELECT count(*) FROM user_profiles');
   await client.query("SET statement_timeout = '300ms'");

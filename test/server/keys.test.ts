@@ -1,6 +1,8 @@
+import { plan } from '../../migrations/0016_add_security_fields';
 import { valuesOf, writeValues } from '../support/application';
 import { schemaOf } from '../support/catalog';
 import { databasePerTest, serverVersion } from '../support/database';
+import { knexFor } from '../support/knex';
 import { functions } from '../support/routes';
 
 // Archives carry the table's own primary key, whatever it is called and however many columns it has.
@@ -159,6 +161,38 @@ newest('WITHOUT OVERLAPS, by which two rows are one: as without a key', async ()
   await expect(functions.down(here())).rejects.toThrow(
     'and the table has no primary key by which they could',
   );
+});
+
+test('a wider key since: every value comes back', async () => {
+  const { client } = here();
+  await client.query('ALTER TABLE user_profiles ALTER id TYPE integer');
+  await functions.up(here());
+  await writeValues(client);
+  const values = await valuesOf(client, columns);
+  await functions.down(here());
+  await client.query('ALTER TABLE user_profiles ALTER id TYPE bigint');
+  await functions.up(here());
+  expect(await valuesOf(client, columns)).toEqual(values);
+});
+
+test('another key since: plan warns, and what is said helps', async () => {
+  const { client, url } = here();
+  await functions.up(here());
+  await writeValues(client);
+  const values = await valuesOf(client, columns);
+  await functions.down(here());
+  await client.query('ALTER TABLE user_profiles RENAME id TO profile_id');
+  const knex = await knexFor(url);
+  expect((await plan(knex)).warnings).toContainEqual(
+    expect.stringMatching(
+      /: nothing of public\.user_profiles_0016_down_archive would come back\. Before, give/,
+    ),
+  );
+  await knex.destroy();
+  await client.query('ALTER TABLE user_profiles_0016_down_archive RENAME id TO profile_id');
+  await functions.up(here());
+  const back = await valuesOf(client, columns);
+  expect(back.map((row) => Object.values(row))).toEqual(values.map((row) => Object.values(row)));
 });
 
 test('another key since: the archive stays, and that is said', async () => {
