@@ -70,7 +70,7 @@ test('what latest says where nothing is, followed', async () => {
   const env = { DATABASE_URL: database().url };
   expect(await knexCommand(['migrate:latest'], env)).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining('or, not in production, npx knex seed:run'),
+    stderr: expect.stringContaining('not in production: SEED=1 npx knex seed:run'),
   });
   // Nobody's database gets tables of ours unasked.
   expect(await seed({ SEED: undefined })).toEqual({

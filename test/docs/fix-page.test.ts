@@ -208,7 +208,9 @@ testWithTools('option 3 does nothing at all where both names exist', async () =>
 testWithTools('verification, next steps and notes, after option 1', async () => {
   await follow('Option 1', 0, 1);
   await follow('Verification');
-  await database.client.query('UPDATE user_profiles SET mfa_enabled = true WHERE user_id = 1');
+  await database.client.query(
+    'UPDATE user_profiles SET mfa_enabled = true, mfa_backup_codes = \'["A1"]\' WHERE user_id = 1',
+  );
   const [enrolled] = await follow('Next steps');
   expect(enrolled?.stdout).toMatch(/has_codes.*\n.*\n t +\| t/);
   await follow('Notes');

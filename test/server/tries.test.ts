@@ -240,9 +240,15 @@ test('a statement_timeout of the role: named, with what to do', async () => {
   knex = await knexFor(here().url);
   await other.query('BEGIN; LOCK user_profiles IN SHARE UPDATE EXCLUSIVE MODE');
   await expect(attempt()).rejects.toThrow(
-    /statement timeout[\s\S]*ALTER ROLE \.\.\. SET statement_timeout = 0/,
+    /statement timeout[\s\S]*PGOPTIONS='-c statement_timeout=0'[\s\S]*ALTER ROLE \.\.\. SET statement_timeout = 0/,
   );
   expect(await isMade()).toBe(false);
+  await other.query('COMMIT');
+  process.env['PGOPTIONS'] = '-c statement_timeout=0';
+  const unlimited = await knexFor(here().url);
+  await attempt(undefined, {}, unlimited).finally(() => delete process.env['PGOPTIONS']);
+  expect((await unlimited.raw('SHOW statement_timeout')).rows[0].statement_timeout).toBe('0');
+  await unlimited.destroy();
 });
 
 describe('as configured', () => {

@@ -40,9 +40,7 @@ test('with jitter two in step fall out of step', () => {
 
 test('what the documents say is what the numbers add up to', () => {
   const readme = text('README.md');
-  expect(readme).toContain(
-    `each try waits no longer than ${policy.lockBudget / 1000} s in front of the application`,
-  );
+  expect(readme).toContain(`a try delays the application at most ${policy.lockBudget / 1000} s`);
   expect(readme).toContain(`gives up on a table in use (${policy.deadline / 1000})`);
   expect(readme).toContain(`a table of more than ${policy.rewriteLimit / 1024 / 1024} MB`);
   const architecture = text('docs/ARCHITECTURE.md');
