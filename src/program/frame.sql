@@ -468,7 +468,7 @@ BEGIN
                   WHERE tgrelid = ANY (relations) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
                     AND (lanname = 'c' OR detail ~ concat('function ([^ ]*\.){0,1}"{0,1}',
                       regexp_replace(proname, '(\W)', '\\\1', 'g'), '"{0,1}(\(| near)'))
-                ), format('The write: UPDATE %s, one row to itself', this.sql_name), (
+                ), 'The write: ', probe, (
                   SELECT string_agg(E'\n' || l, '') FROM unnest(string_to_array(detail, E'\n')) l
                   WHERE l ~ '^((PL/pgSQL|SQL) function|compilation of)' AND l !~ 'inline_code_block'))];
           END;

@@ -119,7 +119,7 @@ describe.each<[string, Route]>([
       expect(first).toMatch(/^user_profiles is left as it was: a write that works would fail from then on: /);
       expect(first).toMatch(words);
       expect(second).toMatch(
-        /^Trigger audit, function audit\. The write: UPDATE public\.user_profiles, one row to itself/,
+        /^Trigger audit, function audit\. The write: UPDATE public\.user_profiles SET id = id, .* WHERE \(tableoid, ctid\) /,
       );
       expect(said).toMatch(/\n.*(PL\/pgSQL|SQL) function .*audit/);
       expect(said).toMatch(/\nMake the trigger work with both shapes, .*MIGRATION_IGNORE_DEPENDENTS=1/);

@@ -67,7 +67,7 @@ describe.each<[string, Route]>([
 
 test('a missing table: the error says what to do first', async () => {
   await expect(functions.up(here())).rejects.toThrow(
-    /^there is no table user_profiles on the search_path of test_\w+_owner in database test_\w+\.?\nRun the application's migrations up to 0015 first \(or, not in production, npx knex seed:run\)\. If the table is in another schema, name it: DB_SCHEMA=/,
+    /^there is no table user_profiles on the search_path of test_\w+_owner in database test_\w+\.?\nRun the application's migrations up to 0015 first \(not in production: SEED=1 npx knex seed:run\)\. If the table is in another schema, name it: DB_SCHEMA=/,
   );
 });
 
