@@ -69,7 +69,8 @@ DECLARE
   knowingly    CONSTANT pg_catalog.text :=
     'go on knowingly: MIGRATION_IGNORE_DEPENDENTS=1, in a script ignore_dependents at its top';
   found_path   CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
-  path         CONSTANT pg_catalog.text := pg_catalog.concat( -- IS DISTINCT FROM looks up its = there
+  -- The session's own, for what may fire triggers. pg_catalog first: IS DISTINCT FROM looks up its = there.
+  path         CONSTANT pg_catalog.text := pg_catalog.concat(
     CASE WHEN found_path OPERATOR(pg_catalog.~) 'pg_catalog' THEN 'pg_catalog, ' END, found_path);
   found_wait   CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   found_quote_all CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');

@@ -88,9 +88,11 @@ test.each(routes)('the example goes both ways by %s', async (_, go) => {
 test('plan names what goes with a column, and a function with its name, where the name needs quotes', async () => {
   await database.client.query(`
     CREATE FUNCTION old_notes() RETURNS text LANGUAGE sql AS 'SELECT min("Body text") FROM "Appointment Notes"'`);
-  expect((await change.plan(knex)).warnings).toContain(
+  const { warnings } = await change.plan(knex);
+  // Before 11 there is one more.
+  expect(warnings.filter((line) => !line.includes(' rewrites the table '))).toEqual([
     'function public.old_notes() has Body text in its text, and may fail or pass over it from then on',
-  );
+  ]);
   await change.up(knex);
   await database.client.query('CREATE INDEX due ON "Appointment Notes" ("Follow-up")');
   expect((await change.plan(knex, 'down')).warnings).toContain(

@@ -30,6 +30,6 @@ test('by somebody', async () => {
 test('by statement_timeout', async () => {
   await here().admin.query(`ALTER ROLE ${here().owner} SET statement_timeout = '1s'`);
   expect(await said('1')).toMatch(
-    /^canceling statement due to statement timeout\nIf it was statement_timeout: .*\n.*PGOPTIONS='-c statement_timeout=0'/,
+    /^canceling statement due to statement timeout\nIf it was statement_timeout: .*\n.*PGOPTIONS='-c statement_timeout=0'.*\nALTER ROLE/,
   );
 });
